@@ -1,0 +1,79 @@
+import type { Evaluator } from "../ir/evaluator.ts";
+import type { Graph, Model } from "../ir/graph.ts";
+import type { InferredShapes } from "../ir/infer.ts";
+import type { Json, TensorReader } from "../ir/tensor.ts";
+import type { Target } from "../targets/target.ts";
+
+/** JSON Schema (draft 2020-12) of a pass's options. Every property has a `description` and a `default`. */
+export type JsonSchema = { readonly [key: string]: Json };
+
+/** One thing a pass did, left alone or did otherwise than asked: never silently. Goes into the report as is. */
+export interface Decision {
+  /** Node name (or value name for tensors); "" for the whole graph. */
+  readonly node: string;
+  readonly kind: "applied" | "skipped" | "downgraded" | "forced";
+  /** Rule inside the pass, kebab-case: `layer-norm`, `int8-per-channel`. */
+  readonly rule: string;
+  /** For people: why. Required unless `applied`. */
+  readonly why?: string;
+  readonly from?: string;
+  readonly to?: string;
+  /** How many nodes this line stands for, when equal decisions are merged. */
+  readonly count?: number;
+  readonly bytesBefore?: number;
+  readonly bytesAfter?: number;
+  readonly error?: { readonly metric: "mse" | "sqnr-db" | "max-abs"; readonly value: number };
+}
+
+/** Symbolic dim name (or `input.axis`) to length. */
+export type Bindings = Readonly<Record<string, number>>;
+
+/** What a pass may use. Nothing else may influence its result. */
+export interface PassContext {
+  readonly model: Model;
+  /** The target the build is for; `null` in the portable part of a recipe. */
+  readonly target: Target | null;
+  readonly seed: number;
+  readonly evaluator: Evaluator;
+  readonly reader: TensorReader;
+  /** Inferred types of the graph as it is now; cached until the graph changes. */
+  shapes(): InferredShapes;
+  /** Range statistics per value name over the calibration trajectory; `null` when none were collected. */
+  readonly ranges: RangeStatistics | null;
+  decide(d: Decision): void;
+}
+
+/** Per value name: extremes over the whole trajectory (all seeds, all steps). */
+export interface RangeStatistics {
+  readonly get: (valueName: string) => { readonly min: number; readonly max: number } | undefined;
+}
+
+export interface Pass<Options = unknown> {
+  /** kebab-case, a verb phrase; also the file name. */
+  readonly name: string;
+  readonly family:
+    | "clean"
+    | "convert"
+    | "quantize"
+    | "freeze"
+    | "prune"
+    | "sparsify"
+    | "factorize"
+    | "share"
+    | "legalise";
+  /** One line for `--help` and the docs page. */
+  readonly summary: string;
+  /** Paragraphs for the docs page: what it does, when it does nothing, limits, references. */
+  readonly doc: string;
+  /** `exact`: outputs equal up to float rounding. `lossy`: judged by verification. */
+  readonly effect: "exact" | "lossy";
+  readonly options: JsonSchema;
+  /** Bump when the output for the same input changes. */
+  readonly version: number;
+  run(graph: Graph, options: Options, ctx: PassContext): Promise<void> | void;
+}
+
+/** Identity helper that fixes the option type at the definition. */
+export function definePass<Options>(pass: Pass<Options>): Pass<Options> {
+  return pass;
+}
