@@ -80,6 +80,12 @@ export class IdSource {
   value(): ValueId {
     return this.#next++ as ValueId;
   }
+  /** A source that goes on from here on its own, for a copy of the graph. */
+  fork(): IdSource {
+    const copy = new IdSource();
+    copy.#next = this.#next;
+    return copy;
+  }
 }
 
 /**
