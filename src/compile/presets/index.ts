@@ -1,0 +1,25 @@
+import type { Recipe } from "../recipe/types.ts";
+import { exact } from "./exact.ts";
+import { fp16 } from "./fp16.ts";
+import { w4 } from "./w4.ts";
+import { w8 } from "./w8.ts";
+
+/** A bundled recipe with one line on what it is for. */
+export interface Preset {
+  readonly name: string;
+  readonly summary: string;
+  readonly recipe: Recipe;
+}
+
+/** Bundled recipes, mildest first. */
+export const presets: readonly Preset[] = [
+  { name: "exact", summary: "graph clean-up only; outputs equal up to float rounding", recipe: exact },
+  { name: "fp16", summary: "half-precision weights and arithmetic, fp32 where ranges need it", recipe: fp16 },
+  { name: "w8", summary: "8-bit weights per channel, float arithmetic; a size format on CPU", recipe: w8 },
+  { name: "w4", summary: "4-bit weights in blocks for linear layers, float arithmetic", recipe: w4 },
+];
+
+/** The preset called `name`. */
+export function findPreset(name: string): Preset | undefined {
+  return presets.find((p) => p.name === name);
+}

@@ -1,0 +1,160 @@
+import type { Json } from "../../ir/tensor.ts";
+import { passGroups, passes } from "../../passes/index.ts";
+import type { JsonSchema } from "../../passes/pass.ts";
+import { targets } from "../../targets/index.ts";
+
+/** Identity of the schema; not an address anything is fetched from. */
+const SCHEMA_ID = "urn:diffpress:recipe:1";
+
+function object(properties: Record<string, Json>, more: Record<string, Json> = {}): JsonSchema {
+  return { type: "object", additionalProperties: false, properties, ...more };
+}
+
+const bindings: JsonSchema = {
+  type: "object",
+  description: "Length per symbolic dim as `inspect` lists them, or per `input.axis`.",
+  additionalProperties: { type: "integer", minimum: 1, maximum: 1048576 },
+};
+
+const sampling = (description: string): JsonSchema =>
+  object(
+    {
+      sampler: {
+        type: "string",
+        description: "Scheduler name (ddim, euler, dpm++2m …); the pipeline's own unless said.",
+      },
+      steps: { type: "integer", minimum: 1, maximum: 1000, description: "Denoising steps." },
+      guidance: { type: "number", minimum: 0, maximum: 100, description: "Classifier-free guidance scale." },
+      samples: { type: "integer", minimum: 1, maximum: 4096, description: "How many seeds." },
+    },
+    { description },
+  );
+
+/** Options of a stage, or `null` to skip it. */
+function stage(schema: JsonSchema): Json {
+  const { type: _type, ...rest } = schema;
+  return { additionalProperties: false, properties: {}, ...rest, type: ["object", "null"] };
+}
+
+function stages(): Record<string, Json> {
+  const out: Record<string, Json> = {};
+  for (const [name, members] of Object.entries(passGroups))
+    out[name] = {
+      type: ["object", "null"],
+      description: `All of: ${members.join(", ")}.`,
+      additionalProperties: false,
+      properties: {},
+    };
+  for (const pass of passes)
+    out[pass.name] = { ...(stage(pass.options) as JsonSchema), description: pass.summary };
+  return out;
+}
+
+/** The JSON Schema (draft 2020-12) of a recipe, assembled from what the passes and targets declare. */
+export function recipeSchema(): JsonSchema {
+  const known = stages();
+  return {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    $id: SCHEMA_ID,
+    title: "diffpress recipe",
+    description: "What to do to a diffusion pipeline, for which targets, within which budgets.",
+    ...object({
+      $schema: { type: "string", description: "Address of this schema, for editors." },
+      extends: {
+        type: "string",
+        minLength: 1,
+        description: "A preset, or the path of another recipe relative to this file.",
+      },
+      seed: {
+        type: "integer",
+        minimum: 0,
+        maximum: 4294967295,
+        default: 0,
+        description: "Seed of everything random.",
+      },
+      components: {
+        type: "array",
+        uniqueItems: true,
+        items: { type: "string", minLength: 1 },
+        description: "Components that get lossy passes; the denoiser unless said.",
+      },
+      shape: bindings,
+      calibration: sampling("The trajectory statistics are collected on."),
+      verification: sampling("The trajectory the build is judged on; its seeds never calibrate."),
+      passes: {
+        type: "array",
+        description:
+          "Passes in the order they run. A name that the extended recipe has changes that entry in place; a new one comes after the entry before it.",
+        items: {
+          anyOf: [
+            { type: "string", enum: Object.keys(known) },
+            object(known, { minProperties: 1, maxProperties: 1 }),
+          ],
+        },
+      },
+      targets: object(
+        Object.fromEntries(
+          targets.map((t) => [
+            t.id,
+            {
+              type: ["object", "null"],
+              description: t.title,
+              additionalProperties: false,
+              properties: {
+                passes: object(known, {
+                  description: "Options per pass for this target; `null` skips the pass.",
+                }),
+                shape: bindings,
+              },
+            },
+          ]),
+        ),
+        {
+          description:
+            "Targets to build for, with what differs for each; `null` drops one the extended recipe has.",
+        },
+      ),
+      budgets: {
+        type: ["object", "null"],
+        description: "Limits checked at the end of a build; a missed one gives exit code 3.",
+        additionalProperties: false,
+        properties: {
+          bytes: {
+            anyOf: [
+              { type: "integer", minimum: 1 },
+              { type: "string", pattern: "^[0-9]+(\\.[0-9]+)? ?(%|B|KB|MB|GB|KiB|MiB|GiB)$" },
+            ],
+            description: "Bytes of a build: a number, `12 MB`, or `30%` of the original.",
+          },
+          sqnr: object(
+            {
+              mean: { type: "number", description: "Lowest mean over the steps, in dB." },
+              worst: { type: "number", description: "Lowest of all steps, in dB." },
+            },
+            { description: "Teacher-forced SQNR per timestep." },
+          ),
+          psnr: { type: "number", description: "Lowest mean PSNR of samples in dB." },
+          ssim: { type: "number", minimum: -1, maximum: 1, description: "Lowest mean SSIM of samples." },
+        },
+      },
+      output: object(
+        {
+          inlineBelow: {
+            type: "integer",
+            minimum: 0,
+            default: 1024,
+            description: "Tensors of fewer bytes stay inside model.onnx.",
+          },
+          align: {
+            type: "integer",
+            minimum: 1,
+            maximum: 1048576,
+            default: 4096,
+            description: "Alignment in bytes of tensors in the data file.",
+          },
+        },
+        { description: "How files are laid out." },
+      ),
+    }),
+  };
+}

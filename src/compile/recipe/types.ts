@@ -1,0 +1,85 @@
+import type { Json } from "../../ir/tensor.ts";
+import type { Bindings } from "../../passes/pass.ts";
+
+/** Options of one pass as a recipe gives them; `null` skips the pass. */
+export type StageOptions = { readonly [key: string]: Json } | null;
+
+/** `name`, or `{ name: options }` with exactly one key. */
+export type StageEntry = string | { readonly [name: string]: StageOptions };
+
+/** What a recipe says about one target on top of the common part. */
+export interface TargetOverride {
+  readonly passes?: { readonly [name: string]: StageOptions };
+  readonly shape?: Bindings;
+}
+
+/** A limit on a fidelity figure in dB (SQNR, PSNR) or as an index (SSIM). */
+export interface Floor {
+  readonly mean?: number;
+  readonly worst?: number;
+}
+
+/** Limits checked at the end of a build; a missed one gives exit code 3. */
+export interface Budgets {
+  /** Bytes of the component's files: a number, `"12 MB"`, or `"30%"` of the original. */
+  readonly bytes?: number | string;
+  /** Teacher-forced SQNR in dB over the steps. */
+  readonly sqnr?: Floor;
+  /** PSNR in dB of free-running samples against the original's, mean over seeds. */
+  readonly psnr?: number;
+  /** SSIM of free-running samples against the original's, mean over seeds. */
+  readonly ssim?: number;
+}
+
+/** How a build is judged and calibrated: which trajectory is sampled. */
+export interface Sampling {
+  readonly sampler?: string;
+  readonly steps?: number;
+  readonly guidance?: number;
+  readonly samples?: number;
+}
+
+/** How files are laid out. */
+export interface OutputLayout {
+  /** Tensors below this many bytes stay inside `model.onnx`. */
+  readonly inlineBelow?: number;
+  /** Alignment in bytes of tensors in the data file. */
+  readonly align?: number;
+}
+
+/** A recipe as people write it; every key may be left out. */
+export interface Recipe {
+  readonly $schema?: string;
+  /** Preset name, or path of another recipe relative to this one. */
+  readonly extends?: string;
+  readonly seed?: number;
+  /** Components that get lossy passes; the denoiser unless said. */
+  readonly components?: readonly string[];
+  readonly shape?: Bindings;
+  readonly calibration?: Sampling;
+  readonly verification?: Sampling;
+  readonly passes?: readonly StageEntry[];
+  readonly targets?: { readonly [id: string]: TargetOverride | null };
+  readonly budgets?: Budgets | null;
+  readonly output?: OutputLayout;
+}
+
+/** One pass to run with its options. Options are as given; defaults are filled in when the plan is made. */
+export interface Stage {
+  readonly name: string;
+  readonly options: { readonly [key: string]: Json };
+}
+
+/** A recipe with everything it extends merged in. */
+export interface ResolvedRecipe {
+  readonly seed: number;
+  readonly components: readonly string[] | null;
+  readonly shape: Bindings;
+  readonly calibration: Sampling;
+  readonly verification: Sampling;
+  readonly stages: readonly Stage[];
+  /** In the order the targets were named. */
+  readonly targets: ReadonlyMap<string, TargetOverride>;
+  readonly budgets: Budgets;
+  readonly output: Required<OutputLayout>;
+}

@@ -1,0 +1,149 @@
+import type { Json } from "../ir/tensor.ts";
+
+type Schema = { readonly [key: string]: Json };
+
+const string: Schema = { type: "string" };
+const number: Schema = { type: "number" };
+const count: Schema = { type: "integer", minimum: 0 };
+const boolean: Schema = { type: "boolean" };
+const sha256: Schema = { type: "string", pattern: "^[0-9a-f]{64}$" };
+
+/** An object of exactly these keys; those of `optional` may be missing. */
+function object(required: Record<string, Json>, optional: Record<string, Json> = {}): Schema {
+  return {
+    type: "object",
+    additionalProperties: false,
+    required: Object.keys(required),
+    properties: { ...required, ...optional },
+  };
+}
+function list(items: Json): Schema {
+  return { type: "array", items };
+}
+function nullable(schema: Json): Schema {
+  return { anyOf: [schema, { type: "null" }] };
+}
+
+const change = object({ before: number, after: number });
+const interval = object({ mean: number, low: number, high: number });
+
+const decisionKeys = {
+  required: {
+    node: string,
+    kind: { type: "string", enum: ["applied", "skipped", "downgraded", "forced"] },
+    rule: string,
+  },
+  optional: {
+    why: string,
+    from: string,
+    to: string,
+    count,
+    bytesBefore: count,
+    bytesAfter: count,
+    error: object({ metric: { type: "string", enum: ["mse", "sqnr-db", "max-abs"] }, value: number }),
+  },
+} as const;
+const decision = object(decisionKeys.required, decisionKeys.optional);
+const downgrade = object(
+  { component: string, pass: string, ...decisionKeys.required },
+  decisionKeys.optional,
+);
+
+const pass = object({
+  component: string,
+  name: string,
+  seconds: { type: "number", minimum: 0 },
+  peakBytes: count,
+  nodesBefore: count,
+  nodesAfter: count,
+  bytesBefore: count,
+  bytesAfter: count,
+  changed: boolean,
+  decisions: list({ $ref: "#/$defs/decision" }),
+});
+
+const component = object({
+  name: string,
+  file: string,
+  bytes: change,
+  nodes: change,
+  flops: nullable(change),
+  shape: { type: "object", additionalProperties: count },
+});
+
+const fidelity = object({
+  sampler: string,
+  steps: count,
+  guidance: number,
+  seeds: count,
+  timesteps: list(number),
+  sqnr: list(number),
+  sqnrMean: number,
+  sqnrWorst: number,
+  psnr: interval,
+  ssim: interval,
+  conditioning: nullable(list(number)),
+  noiseFloor: nullable(number),
+});
+
+const target = object({
+  title: string,
+  provider: object({ name: string, options: { type: "object" } }),
+  bytes: change,
+  flops: nullable(change),
+  latency: nullable(object({ before: number, after: number, threads: count, runs: count })),
+  fidelity: nullable({ $ref: "#/$defs/fidelity" }),
+  exactness: list(
+    object({
+      component: string,
+      error: number,
+      limit: number,
+      inputs: { type: "string", enum: ["reference", "seeded"] },
+    }),
+  ),
+  components: list(component),
+  passes: list({ $ref: "#/$defs/pass" }),
+  downgrades: list({ $ref: "#/$defs/downgrade" }),
+  leavesAccelerator: list(object({ component: string, node: string, op: string, why: string })),
+  notes: list(string),
+});
+
+/** The JSON Schema (draft 2020-12) of `report.json`. */
+export function reportSchema(): Schema {
+  return {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    $id: "urn:diffpress:report:1",
+    title: "diffpress report",
+    description: "What a build did to each target, what it cost in fidelity, and which budgets it met.",
+    ...object({
+      schema: { const: 1 },
+      diffpress: string,
+      onnxruntime: string,
+      input: object({ name: string, sha256, bytes: count }),
+      recipe: object({ sha256 }),
+      seed: count,
+      seconds: { type: "number", minimum: 0 },
+      peakBytes: count,
+      targets: { type: "object", additionalProperties: { $ref: "#/$defs/target" } },
+      budgets: list(
+        object({
+          name: string,
+          target: string,
+          limit: number,
+          value: number,
+          interval: nullable(object({ low: number, high: number })),
+          met: boolean,
+        }),
+      ),
+      diagnostics: list(
+        object({
+          code: string,
+          severity: { type: "string", enum: ["error", "warning", "note"] },
+          message: string,
+          details: { type: "object" },
+        }),
+      ),
+    }),
+    $defs: { decision, downgrade, pass, fidelity, target },
+  };
+}

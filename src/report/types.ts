@@ -1,0 +1,131 @@
+import type { Diagnostic } from "../diagnostics/index.ts";
+import type { Decision } from "../passes/pass.ts";
+import type { PassReport } from "../passes/runner.ts";
+
+/** A figure before (the original model) and after (the build). */
+export interface Change {
+  readonly before: number;
+  readonly after: number;
+}
+
+/** Median seconds of one denoiser run, original and build interleaved. */
+export interface Latency extends Change {
+  readonly threads: number;
+  readonly runs: number;
+}
+
+/** A mean over seeds with its bootstrap interval. */
+export interface Interval {
+  readonly mean: number;
+  /** 2.5 % and 97.5 % points of the bootstrap over seeds. */
+  readonly low: number;
+  readonly high: number;
+}
+
+/** What the build's denoiser costs in fidelity against the original's, over sampled trajectories. */
+export interface Fidelity {
+  readonly sampler: string;
+  readonly steps: number;
+  readonly guidance: number;
+  readonly seeds: number;
+  readonly timesteps: readonly number[];
+  /** Teacher-forced SQNR in dB, one figure per step; capped at the noise-floor cap. */
+  readonly sqnr: readonly number[];
+  /** Mean of the dB over steps. */
+  readonly sqnrMean: number;
+  readonly sqnrWorst: number;
+  /** PSNR in dB and SSIM of the final samples against the original's. */
+  readonly psnr: Interval;
+  readonly ssim: Interval;
+  /** SQNR in dB of the conditional minus the unconditional output, per step; `null` without conditions. */
+  readonly conditioning: readonly number[] | null;
+  /** Differences below this many dB of SQNR are the runtime's own. */
+  readonly noiseFloor: number | null;
+}
+
+/** How the exact part of a build was proven: largest output error over the output's largest magnitude. */
+export interface Exactness {
+  readonly component: string;
+  readonly error: number;
+  readonly limit: number;
+  /** `reference` inputs that came with the pipeline, or `seeded` ones. */
+  readonly inputs: "reference" | "seeded";
+}
+
+/** One pass on one component. */
+export interface ComponentPass extends PassReport {
+  readonly component: string;
+}
+
+/** What one component of a build is made of. */
+export interface ComponentReport {
+  readonly name: string;
+  readonly file: string;
+  readonly bytes: Change;
+  readonly nodes: Change;
+  /** Floating-point operations of one run at `shape`; `null` when a dim is unknown. */
+  readonly flops: Change | null;
+  /** Lengths the FLOPs are counted at. */
+  readonly shape: { readonly [dim: string]: number };
+}
+
+/** A decision with where it was made. */
+export interface Downgrade extends Decision {
+  readonly component: string;
+  readonly pass: string;
+}
+
+/** One target's build. */
+export interface TargetReport {
+  readonly title: string;
+  /** Execution provider to load the build with, and its options. */
+  readonly provider: {
+    readonly name: string;
+    readonly options: { readonly [key: string]: string | number | boolean };
+  };
+  /** Bytes of all model files of the components. */
+  readonly bytes: Change;
+  /** FLOPs of one denoiser run; `null` when a dim is unknown. */
+  readonly flops: Change | null;
+  readonly latency: Latency | null;
+  readonly fidelity: Fidelity | null;
+  readonly exactness: readonly Exactness[];
+  readonly components: readonly ComponentReport[];
+  readonly passes: readonly ComponentPass[];
+  readonly downgrades: readonly Downgrade[];
+  /** Nodes that would not run on the target's accelerator. */
+  readonly leavesAccelerator: readonly {
+    readonly component: string;
+    readonly node: string;
+    readonly op: string;
+    readonly why: string;
+  }[];
+  /** What was left out and why: a skipped verification, a build that is for size only. */
+  readonly notes: readonly string[];
+}
+
+/** One checked limit. */
+export interface BudgetResult {
+  readonly name: string;
+  readonly target: string;
+  readonly limit: number;
+  readonly value: number;
+  readonly interval: { readonly low: number; readonly high: number } | null;
+  readonly met: boolean;
+}
+
+/** `report.json`. */
+export interface Report {
+  readonly schema: 1;
+  readonly diffpress: string;
+  readonly onnxruntime: string;
+  readonly input: { readonly name: string; readonly sha256: string; readonly bytes: number };
+  readonly recipe: { readonly sha256: string };
+  readonly seed: number;
+  /** Wall seconds of the whole run by the injected clock. */
+  readonly seconds: number;
+  readonly peakBytes: number;
+  readonly targets: { readonly [id: string]: TargetReport };
+  readonly budgets: readonly BudgetResult[];
+  readonly diagnostics: readonly Diagnostic[];
+}
