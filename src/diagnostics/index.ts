@@ -3,6 +3,7 @@ import { compileCodes } from "./compile.ts";
 import { irCodes } from "./ir.ts";
 import { onnxCodes } from "./onnx.ts";
 import { opsCodes } from "./ops.ts";
+import { passesCodes } from "./passes.ts";
 import { runtimeCodes } from "./runtime.ts";
 import { targetsCodes } from "./targets.ts";
 import type { CodeSpec, Severity } from "./define.ts";
@@ -13,6 +14,7 @@ export const CODES = {
   ...onnxCodes,
   ...opsCodes,
   ...runtimeCodes,
+  ...passesCodes,
   ...calibrateCodes,
   ...targetsCodes,
   ...compileCodes,

@@ -190,6 +190,12 @@ export function applyPatch(graph: Graph, patch: Patch): void {
     dropNames.add(old);
   }
 
+  for (const id of patch.drop) {
+    const v = values.get(id);
+    if (v === undefined || v.init === null || graph._inputs.includes(id))
+      bad(`drops ${id}, which is no constant`);
+    values.delete(id);
+  }
   const made = new Map<ValueId, NodeId>();
   for (const n of nodes) {
     for (const o of n.outputs) {

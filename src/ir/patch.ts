@@ -12,7 +12,9 @@ export interface Patch {
   readonly redirect: ReadonlyMap<ValueId, ValueId>;
   readonly remove: readonly NodeId[];
   /** Replaces declared types, for example when a symbolic input dim gets its number. */
-  readonly types: ReadonlyMap<ValueId, ValueType>;
+  readonly types: ReadonlyMap<ValueId, ValueType | null>;
+  /** Constants nothing reads any more. Constants are otherwise kept, read or not. */
+  readonly drop: readonly ValueId[];
 }
 
 export interface NodeSpec {
@@ -35,7 +37,8 @@ export class PatchBuilder {
   readonly #values: Value[] = [];
   readonly #redirect = new Map<ValueId, ValueId>();
   readonly #remove: NodeId[] = [];
-  readonly #types = new Map<ValueId, ValueType>();
+  readonly #types = new Map<ValueId, ValueType | null>();
+  readonly #drop: ValueId[] = [];
 
   constructor(graph: Graph, label: string) {
     this.#graph = graph;
@@ -80,6 +83,17 @@ export class PatchBuilder {
     return id;
   }
 
+  /** Adds a value that an {@link insert}ed node will make, or a constant when `init` is given. */
+  value(name: string, init: Tensor | null = null): ValueId {
+    const id = this.#graph.ids.value();
+    this.#values.push({ id, name, type: null, producer: null, init });
+    return id;
+  }
+  /** Adds a finished node, whose outputs were made with {@link value} or belong to a node this patch removes. */
+  insert(node: Node): this {
+    this.#add.push(node);
+    return this;
+  }
   /** Every use of `from`, graph outputs included, becomes a use of `to`. */
   redirect(from: ValueId, to: ValueId): this {
     this.#redirect.set(from, to);
@@ -97,8 +111,13 @@ export class PatchBuilder {
     return this;
   }
   /** Replaces the declared type of a graph input, output or value. */
-  retype(id: ValueId, type: ValueType): this {
+  retype(id: ValueId, type: ValueType | null): this {
     this.#types.set(id, type);
+    return this;
+  }
+  /** Drops constants that nothing reads. */
+  drop(...ids: ValueId[]): this {
+    this.#drop.push(...ids);
     return this;
   }
   get empty(): boolean {
@@ -107,6 +126,7 @@ export class PatchBuilder {
       this.#redirect.size === 0 &&
       this.#remove.length === 0 &&
       this.#types.size === 0 &&
+      this.#drop.length === 0 &&
       this.#values.length === 0
     );
   }
@@ -118,6 +138,7 @@ export class PatchBuilder {
       redirect: this.#redirect,
       remove: this.#remove,
       types: this.#types,
+      drop: this.#drop,
     };
   }
   /** Builds and applies, unless there is nothing to do. True when something was applied. */

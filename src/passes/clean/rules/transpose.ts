@@ -1,0 +1,65 @@
+import type { Node } from "../../../ir/graph.ts";
+import { attrInts, intsAttr } from "../../../ir/graph.ts";
+import { i64Tensor } from "../../../ir/tensor.ts";
+import type { RewriteContext, Rule } from "../../rewrite.ts";
+import { reshapeTarget } from "./reshape.ts";
+
+/** The permutation of a Transpose; the default reverses the axes. `null` when the rank is unknown. */
+export function permOf(c: RewriteContext, node: Node): readonly number[] | null {
+  const perm = attrInts(node, "perm");
+  if (perm !== undefined) return perm;
+  const rank = c.shape(node.inputs[0])?.length;
+  return rank === undefined ? null : Array.from({ length: rank }, (_, i) => rank - 1 - i);
+}
+
+const noop: Rule = {
+  name: "transpose-noop",
+  ops: ["Transpose"],
+  apply(c, node) {
+    const perm = permOf(c, node);
+    if (perm === null || perm.some((p, i) => p !== i) || !c.claim(node)) return false;
+    c.bypass(node, node.inputs[0]!);
+    return true;
+  },
+};
+
+/** Transpose of Transpose is one Transpose. */
+const chain: Rule = {
+  name: "transpose-chain",
+  ops: ["Transpose"],
+  apply(c, node) {
+    const inner = c.producer(node, 0, "Transpose");
+    if (inner === undefined) return false;
+    const first = permOf(c, inner);
+    const second = permOf(c, node);
+    if (first === null || second === null || !c.claim(node, inner)) return false;
+    const composed = second.map((p) => first[p]!);
+    c.patch.replace(node, { inputs: [inner.inputs[0]!], attrs: new Map([["perm", intsAttr(composed)]]) });
+    return true;
+  },
+};
+
+/** When only axes of length 1 change places, memory order stays: a Reshape does it without copying. */
+const asReshape: Rule = {
+  name: "transpose-as-reshape",
+  ops: ["Transpose"],
+  apply(c, node) {
+    const perm = permOf(c, node);
+    const from = c.shape(node.inputs[0]);
+    const to = c.shape(node.outputs[0]);
+    if (perm === null || from === null || to === null) return false;
+    const moving = perm.filter((p) => from[p] !== 1);
+    if (moving.some((p, i) => i > 0 && p < moving[i - 1]!)) return false;
+    const target = reshapeTarget(from, to);
+    if (target === null || !c.claim(node)) return false;
+    const [out] = c.patch.node({
+      op: "Reshape",
+      name: node.name,
+      inputs: [node.inputs[0]!, c.patch.constant(i64Tensor(target), `${node.name}_shape`)],
+    });
+    c.bypass(node, out);
+    return true;
+  },
+};
+
+export const transposeRules: readonly Rule[] = [noop, chain, asReshape];
