@@ -1,0 +1,23 @@
+import type { BenchCase } from "../lib/case.ts";
+import { exactReference } from "./exact-reference.ts";
+import { exactSpeed } from "./exact-speed.ts";
+import { onnxsim } from "./onnxsim.ts";
+import { sdxl } from "./sdxl.ts";
+import { skeletonExact } from "./skeleton-exact.ts";
+import { skeletonInspect } from "./skeleton-inspect.ts";
+import { skeletonSpeed } from "./skeleton-speed.ts";
+import { skeletonWeights } from "./skeleton-weights.ts";
+import { workers } from "./workers.ts";
+
+/** Every case, cheap ones first. */
+export const cases: readonly BenchCase[] = [
+  exactReference,
+  workers,
+  exactSpeed,
+  onnxsim,
+  skeletonInspect,
+  skeletonExact,
+  skeletonWeights,
+  skeletonSpeed,
+  sdxl,
+];

@@ -1,0 +1,80 @@
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { diffpress, type Measured } from "./child.ts";
+import type { Dims } from "./feeds.ts";
+
+/** One build made by the command line. */
+export interface Build {
+  readonly measured: Measured;
+  /** The single model of the target, or the component asked for. */
+  readonly model: string;
+  readonly out: string;
+  readonly bytes: number;
+  readonly command: string;
+}
+
+/** Options of {@link build}. */
+export interface BuildOptions {
+  readonly source: string;
+  readonly out: string;
+  readonly preset: string;
+  readonly shape?: Dims;
+  /** Component folder of a pipeline; absent for a single model. */
+  readonly component?: string;
+  readonly extra?: readonly string[];
+}
+
+function folderBytes(path: string): number {
+  let sum = 0;
+  for (const entry of readdirSync(path, { withFileTypes: true })) {
+    const at = join(path, entry.name);
+    sum += entry.isDirectory() ? folderBytes(at) : statSync(at).size;
+  }
+  return sum;
+}
+
+/** `--shape` as the command line takes it. */
+export function shapeOption(dims: Dims): string {
+  return Object.entries(dims)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(",");
+}
+
+/** Compiles for `cpu-x64` without sampling. */
+export async function build(o: BuildOptions): Promise<Build> {
+  const args = ["compile", o.source, "--preset", o.preset, "--target", "cpu-x64", "--no-verify"];
+  if (o.shape !== undefined) args.push("--shape", shapeOption(o.shape));
+  args.push(...(o.extra ?? []), "-o", o.out);
+  const measured = await diffpress(args);
+  const target = join(o.out, "cpu-x64");
+  return {
+    measured,
+    model: join(target, o.component ?? "", "model.onnx"),
+    out: o.out,
+    bytes: folderBytes(target),
+    command: shownCommand(o),
+  };
+}
+
+function shownCommand(o: BuildOptions): string {
+  const source = o.source.split("/").slice(-1)[0];
+  const shape = o.shape === undefined ? "" : ` --shape ${shapeOption(o.shape)}`;
+  const extra = o.extra === undefined ? "" : ` ${o.extra.join(" ")}`;
+  return `diffpress compile ${source} --preset ${o.preset} --target cpu-x64 --no-verify${shape}${extra} -o OUT`;
+}
+
+/** sha256 of every file below `OUT/<target>` as the manifest lists them. */
+export function manifest(out: string): unknown {
+  return JSON.parse(readFileSync(join(out, "manifest.json"), "utf8"));
+}
+
+/** Every file of a build, relative path and bytes, for byte comparison. */
+export function files(out: string, below = ""): Map<string, Buffer> {
+  const found = new Map<string, Buffer>();
+  for (const entry of readdirSync(join(out, below), { withFileTypes: true })) {
+    const at = join(below, entry.name);
+    if (entry.isDirectory()) for (const [k, v] of files(out, at)) found.set(k, v);
+    else found.set(at, readFileSync(join(out, at)));
+  }
+  return found;
+}

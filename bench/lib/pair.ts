@@ -1,0 +1,52 @@
+import { runScript } from "./child.ts";
+import type { Dims } from "./feeds.ts";
+import { median, medianRatio } from "./stats.ts";
+import type { TimeInput } from "./time-pair.ts";
+
+/** Original against build: seconds a run and how many times faster the build is. */
+export interface PairResult {
+  readonly original: number;
+  readonly build: number;
+  /** Median of original / build over neighbouring runs, with its 95 % interval. */
+  readonly speedup: { readonly median: number; readonly low: number; readonly high: number };
+  readonly runs: number;
+  readonly peakBytes: number;
+}
+
+/** Options of an interleaved comparison. */
+export interface PairOptions {
+  readonly original: string;
+  readonly build: string;
+  readonly dims: Dims;
+  readonly threads: number;
+  readonly warmup: number;
+  readonly runs: number;
+}
+
+function summarise(a: readonly number[], b: readonly number[], peakBytes: number): PairResult {
+  return { original: median(a), build: median(b), speedup: medianRatio(a, b), runs: a.length, peakBytes };
+}
+
+/** Both sessions in one process, runs alternating. */
+export async function interleave(o: PairOptions): Promise<PairResult> {
+  const input: TimeInput = { ...o, models: [o.original, o.build] };
+  const { value, measured } = await runScript<number[][]>("time-pair.ts", input);
+  return summarise(value[0]!, value[1]!, measured.peakBytes);
+}
+
+/** For models of which two do not fit in memory: one process a block, blocks alternating. */
+export async function interleaveBlocks(o: PairOptions & { readonly blocks: number }): Promise<PairResult> {
+  const seconds: [number[], number[]] = [[], []];
+  let peak = 0;
+  for (let block = 0; block < o.blocks; block++) {
+    const order = block % 2 === 0 ? [0, 1] : [1, 0];
+    for (const i of order) {
+      const model = i === 0 ? o.original : o.build;
+      const input: TimeInput = { ...o, models: [model] };
+      const { value, measured } = await runScript<number[][]>("time-pair.ts", input);
+      seconds[i as 0 | 1].push(...value[0]!);
+      peak = Math.max(peak, measured.peakBytes);
+    }
+  }
+  return summarise(seconds[0], seconds[1], peak);
+}
