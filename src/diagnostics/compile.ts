@@ -41,17 +41,9 @@ export const compileCodes = {
     (d) =>
       `the recipe names component "${d.component}", expected one of ${names(d.known)}${d.nearest === null ? "" : `; did you mean "${d.nearest}"?`}`,
   ),
-  SHAPE_UNKNOWN_DIM: error<{ dim: string; known: readonly string[]; nearest: string | null }>(
-    (d) =>
-      `found --shape ${d.dim}, expected a symbolic dim or input.axis of the model (${d.known.join(", ") || "it has none"})${d.nearest === null ? "" : `; did you mean "${d.nearest}"?`}`,
-  ),
   SHAPE_NEEDED: error<{ component: string; target: string; dims: readonly string[] }>(
     (d) =>
       `component "${d.component}" has dims whose length is unknown (${d.dims.join(", ")}), and target "${d.target}" takes static shapes only. Give them: --shape ${d.dims.map((x) => `${x}=…`).join(",")}`,
-  ),
-  SHAPE_INVALID_VALUE: error<{ dim: string; value: string }>(
-    (d) =>
-      `found --shape ${d.dim}=${d.value}, expected a whole number of at least 1 (for example --shape batch_size=2)`,
   ),
   OUTPUT_UNWRITABLE: error<{ path: string; problem: string }>(
     (d) => `cannot write ${d.path}: ${d.problem}. Nothing was left behind; choose another -o or make room.`,

@@ -1,10 +1,42 @@
+import { dedupeWeights } from "./clean/dedupe-weights.ts";
+import { foldConstants } from "./clean/fold-constants.ts";
+import { inlineFunctions } from "./clean/inline-functions.ts";
+import { mergeDuplicates } from "./clean/merge-duplicates.ts";
+import { removeDead } from "./clean/remove-dead.ts";
+import { simplify } from "./clean/simplify.ts";
+import { specialiseShapes } from "./clean/specialise-shapes.ts";
 import type { Pass } from "./pass.ts";
 
 /**
  * Every pass, one line each, in the order the docs list them. Help, docs pages and the recipe schema come from here;
  * adding a pass is its file plus one line.
  */
-export const passes: readonly Pass[] = [];
+export const passes: readonly Pass[] = [
+  specialiseShapes,
+  inlineFunctions,
+  foldConstants,
+  simplify,
+  mergeDuplicates,
+  dedupeWeights,
+  removeDead,
+] as readonly Pass[];
+
+/**
+ * Names a recipe may use for several passes at once, in the order they run. `clean`: calls are inlined first, so that
+ * folding sees their bodies; simplifying exposes constants, hence the second fold; dead code goes last.
+ */
+export const passGroups: Readonly<Record<string, readonly string[]>> = {
+  clean: [
+    "inline-functions",
+    "fold-constants",
+    "simplify",
+    "merge-duplicates",
+    "fold-constants",
+    "simplify",
+    "dedupe-weights",
+    "remove-dead",
+  ],
+};
 
 const BY_NAME = new Map(passes.map((p) => [p.name, p]));
 

@@ -1,0 +1,45 @@
+import { Command } from "commander";
+import { compileCommand } from "./commands/compile.ts";
+import { initCommand } from "./commands/init.ts";
+import { inspectCommand } from "./commands/inspect.ts";
+import { passesCommand } from "./commands/passes.ts";
+import { schemaCommand } from "./commands/schema.ts";
+import { targetsCommand } from "./commands/targets.ts";
+import { verifyCommand } from "./commands/verify.ts";
+import { VERSION } from "../src/version.ts";
+import { reportFailure } from "./errors.ts";
+
+const FOOTER = `
+Exit codes: 0 ok, 1 diagnostics, 2 usage, 3 a budget not met, 70 bug.
+stdout is data (--json), stderr is for people.`;
+
+/** The command line, without running it: tests and the docs page read its help. */
+export function buildProgram(): Command {
+  const program = new Command("diffpress")
+    .description("Compression and export compiler for diffusion models: ONNX in, verified builds out.")
+    .version(VERSION)
+    .configureHelp({ helpWidth: 110, sortSubcommands: false })
+    .addHelpText("after", FOOTER)
+    .exitOverride();
+  for (const register of [
+    compileCommand,
+    inspectCommand,
+    verifyCommand,
+    targetsCommand,
+    passesCommand,
+    schemaCommand,
+    initCommand,
+  ])
+    register(program);
+  for (const c of program.commands) c.exitOverride().configureHelp({ helpWidth: 110 });
+  return program;
+}
+
+/** Runs the command line and sets the exit code. */
+export async function main(argv: readonly string[]): Promise<void> {
+  try {
+    await buildProgram().parseAsync(argv, { from: "user" });
+  } catch (error) {
+    process.exitCode = reportFailure(error, argv.includes("--json"));
+  }
+}
