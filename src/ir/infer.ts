@@ -1,6 +1,8 @@
-import type { Dim, Shape, ValueType } from "./types.ts";
-import type { ValueId } from "./graph.ts";
+import type { Diagnostic } from "../diagnostics/index.ts";
 import type { DType } from "./dtype.ts";
+import type { Graph, Model, ValueId } from "./graph.ts";
+import { Engine } from "./infer/engine.ts";
+import type { Dim, Shape, ValueType } from "./types.ts";
 
 /** Result of shape inference over one graph (subgraphs included). */
 export interface InferredShapes {
@@ -12,4 +14,49 @@ export interface InferredShapes {
   staticShape(id: ValueId): readonly number[] | null;
   /** Propagated data of small integer tensors. */
   data(id: ValueId): readonly Dim[] | null;
+}
+
+/** What {@link inferShapes} takes besides the model. */
+export interface InferOptions {
+  /** Graph to infer; the model's main graph unless said. */
+  readonly graph?: Graph;
+  /** Types of graph inputs that replace the declared ones. */
+  readonly inputTypes?: ReadonlyMap<ValueId, ValueType>;
+  /** Lengths for symbols of the input types. */
+  readonly bindings?: Readonly<Record<string, number>>;
+}
+
+/** Inferred types plus what contradicts the operators' definitions or the declared types. */
+export interface InferenceResult extends InferredShapes {
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/**
+ * Infers the type of every value from the graph inputs on. Never throws on malformed nodes: their outputs fall back to
+ * the declared types, and a SHAPE_INVALID diagnostic says why. Where declared and inferred types contradict each
+ * other, TYPE_CONFLICT is reported and the inferred one is kept. Unknown lengths are symbols starting with `?` that
+ * depend on the graph only.
+ */
+export function inferShapes(model: Model, options: InferOptions = {}): InferenceResult {
+  const engine = new Engine(model, options);
+  engine.run(options.graph ?? model.graph);
+  const type = (id: ValueId): ValueType | null => engine.facts.get(id)?.type ?? null;
+  const shape = (id: ValueId): Shape => {
+    const t = type(id);
+    return t?.kind === "tensor" ? t.shape : null;
+  };
+  return {
+    diagnostics: engine.diagnostics,
+    type,
+    shape,
+    dtype: (id) => {
+      const t = type(id);
+      return t?.kind === "tensor" ? t.dtype : null;
+    },
+    staticShape: (id) => {
+      const s = shape(id);
+      return s?.every((d) => typeof d === "number") ? (s as readonly number[]) : null;
+    },
+    data: (id) => engine.facts.get(id)?.data ?? null,
+  };
 }
