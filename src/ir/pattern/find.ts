@@ -1,0 +1,204 @@
+import type { Node, NodeId, ValueId } from "../graph.ts";
+import { type ActivationMatch, matchActivation, readActivationOperator } from "./activation.ts";
+import { type AttentionMatch, matchAttention, readAttentionOperator } from "./attention.ts";
+import type { MatchScope } from "./constant.ts";
+import { type Mismatch, opName, type Outcome } from "./match.ts";
+import { matchGroupNorm, matchLayerNorm, matchRmsNorm, type NormMatch, readNormOperator } from "./norm.ts";
+
+/** A structure that was expected at a node and is not there. */
+export interface Miss {
+  /** Rule name. */
+  readonly pattern: string;
+  /** The node that made the rule look: only this structure uses the operator. */
+  readonly node: NodeId;
+  readonly why: string;
+}
+
+export type StructureMatch = NormMatch | ActivationMatch | AttentionMatch;
+
+/** A row of the table of structures. */
+export interface StructureRule<T extends StructureMatch = StructureMatch> {
+  /** kebab-case. */
+  readonly name: string;
+  /** Operators of the node that `recognise` takes, `domain:Op` outside the standard domain. */
+  readonly roots: readonly string[];
+  /** An operator that stays unexplained when no match takes it: a reason is recorded then. */
+  readonly anchor?: string;
+  recognise(scope: MatchScope, node: Node): Outcome<T>;
+}
+
+const activation = (kind: ActivationMatch["kind"], anchor: string, roots: string[]): StructureRule => ({
+  name: kind,
+  roots,
+  anchor,
+  recognise: (scope, node) => matchActivation(scope, node, [kind]),
+});
+
+/** Every structure looked for, in order of preference where two could take the same nodes. */
+export const STRUCTURE_RULES: readonly StructureRule[] = [
+  { name: "attention", roots: ["MatMul"], anchor: "Softmax", recognise: matchAttention },
+  { name: "group-norm", roots: ["Reshape"], anchor: "InstanceNormalization", recognise: matchGroupNorm },
+  { name: "layer-norm", roots: ["Div", "Mul"], anchor: "ReduceMean", recognise: matchLayerNorm },
+  { name: "rms-norm", roots: ["Div", "Mul"], recognise: matchRmsNorm },
+  activation("gelu", "Erf", ["Mul", "Div"]),
+  activation("gelu-tanh", "Tanh", ["Mul", "Div"]),
+  activation("quick-gelu", "Sigmoid", ["Mul"]),
+  activation("silu", "Sigmoid", ["Mul"]),
+  {
+    name: "norm-operator",
+    roots: [
+      "LayerNormalization",
+      "RMSNormalization",
+      "SimplifiedLayerNormalization",
+      "GroupNormalization",
+      "InstanceNormalization",
+      "com.microsoft:SimplifiedLayerNormalization",
+      "com.microsoft:GroupNorm",
+      "com.microsoft:SkipGroupNorm",
+      "com.microsoft:SkipLayerNormalization",
+      "com.microsoft:SkipSimplifiedLayerNormalization",
+    ],
+    recognise: readNormOperator,
+  },
+  {
+    name: "attention-operator",
+    roots: [
+      "Attention",
+      "com.microsoft:Attention",
+      "com.microsoft:MultiHeadAttention",
+      "com.microsoft:GroupQueryAttention",
+    ],
+    recognise: readAttentionOperator,
+  },
+  {
+    name: "activation-operator",
+    roots: [
+      "Gelu",
+      "Swish",
+      "Relu",
+      "Mish",
+      "Elu",
+      "HardSwish",
+      "com.microsoft:Gelu",
+      "com.microsoft:FastGelu",
+      "com.microsoft:QuickGelu",
+    ],
+    recognise: (_, node) => readActivationOperator(node),
+  },
+];
+
+/** All structures of a graph, in topological order of their roots. */
+export interface Structures {
+  readonly norms: readonly NormMatch[];
+  readonly activations: readonly ActivationMatch[];
+  readonly attentions: readonly AttentionMatch[];
+  readonly misses: readonly Miss[];
+}
+
+/** How far ahead of an unexplained anchor its root may lie. */
+const ANCHOR_HOPS = 8;
+
+/** Root candidates ahead of an anchor, nearest first. */
+function ahead(scope: MatchScope, anchor: Node, roots: readonly string[]): Node[] {
+  const out: Node[] = [];
+  let front = [anchor];
+  const seen = new Set<NodeId>([anchor.id]);
+  for (let hop = 0; hop < ANCHOR_HOPS && front.length > 0; hop++) {
+    const next: Node[] = [];
+    for (const n of front) {
+      for (const v of n.outputs) {
+        if (v === null) continue;
+        for (const u of scope.graph.users(v)) {
+          if (seen.has(u)) continue;
+          seen.add(u);
+          const node = scope.graph.node(u);
+          next.push(node);
+          if (roots.includes(opName(node))) out.push(node);
+        }
+      }
+    }
+    front = next;
+  }
+  return out;
+}
+
+function explain(scope: MatchScope, rule: StructureRule, anchor: Node): Miss {
+  let why = `no ${rule.roots.join(" or ")} follows`;
+  let last: Mismatch | null = null;
+  for (const root of ahead(scope, anchor, rule.roots)) {
+    const r = rule.recognise(scope, root);
+    if (r.ok) continue;
+    // The nearest root whose mismatch is not at the root itself got furthest.
+    if (last === null || (last.node === root.id && r.node !== root.id)) last = r;
+    if (r.node !== root.id) break;
+  }
+  if (last !== null) {
+    const at = scope.graph.hasNode(last.node) ? scope.graph.node(last.node).name : "";
+    why = `${last.why}${at === "" ? "" : ` (at "${at}")`}`;
+  }
+  return { pattern: rule.name, node: anchor.id, why };
+}
+
+const isAttention = (m: StructureMatch): m is AttentionMatch => "softmax" in m;
+const isNorm = (m: StructureMatch): m is NormMatch => "epsilon" in m;
+
+/** Finds every structure of the table in a graph, and why anchors that none of them took were not matched. */
+export function findStructures(
+  scope: MatchScope,
+  rules: readonly StructureRule[] = STRUCTURE_RULES,
+): Structures {
+  const byRoot = new Map<string, StructureRule[]>();
+  for (const rule of rules)
+    for (const root of rule.roots) byRoot.set(root, [...(byRoot.get(root) ?? []), rule]);
+  const taken = new Set<NodeId>();
+  const norms: NormMatch[] = [];
+  const activations: ActivationMatch[] = [];
+  const attentions: AttentionMatch[] = [];
+  // Operators that are inner nodes of a written-out structure must not match by themselves, so those come second.
+  const single: { rule: StructureRule; node: Node }[] = [];
+  const accept = (m: StructureMatch, own: readonly NodeId[]): void => {
+    for (const id of own) taken.add(id);
+    if (isAttention(m)) attentions.push(m);
+    else if (isNorm(m)) norms.push(m);
+    else activations.push(m);
+  };
+  for (const node of scope.graph.nodes()) {
+    for (const rule of byRoot.get(opName(node)) ?? []) {
+      if (rule.name.endsWith("-operator")) {
+        single.push({ rule, node });
+        continue;
+      }
+      const r = rule.recognise(scope, node);
+      if (!r.ok) continue;
+      accept(r.value, isAttention(r.value) ? r.value.core : r.value.nodes);
+      break;
+    }
+  }
+  for (const { rule, node } of single) {
+    if (taken.has(node.id)) continue;
+    const r = rule.recognise(scope, node);
+    if (r.ok) accept(r.value, r.value.nodes);
+  }
+  const misses: Miss[] = [];
+  const anchored = new Map<string, StructureRule>();
+  for (const rule of rules) if (rule.anchor !== undefined) anchored.set(rule.anchor, rule);
+  const order = new Map<NodeId, number>();
+  for (const node of scope.graph.nodes()) {
+    order.set(node.id, order.size);
+    if (node.domain !== "" || taken.has(node.id)) continue;
+    const rule = anchored.get(node.op);
+    if (rule !== undefined) misses.push(explain(scope, rule, node));
+  }
+  const at = (output: ValueId): number => {
+    const p = scope.graph.producer(output);
+    return p === undefined ? -1 : (order.get(p.id) ?? -1);
+  };
+  const sort = <T extends { readonly output: ValueId }>(list: T[]): T[] =>
+    list.sort((a, b) => at(a.output) - at(b.output));
+  return {
+    norms: sort(norms),
+    activations: sort(activations),
+    attentions: sort(attentions),
+    misses,
+  };
+}
