@@ -2,8 +2,11 @@ import type { DType } from "../ir/dtype.ts";
 
 /** A claim about a runtime with where it comes from. `measured` means re-tested on the pinned onnxruntime-node. */
 export interface Source {
+  /** Path of the field the claim backs, e.g. `formats.w8`; a field may have several claims. */
+  readonly field: string;
   readonly claim: string;
   readonly source: string;
+  /** Day the claim was checked, ISO 8601. */
   readonly checked: string;
   readonly measured: boolean;
 }
@@ -11,13 +14,51 @@ export interface Source {
 /** Weight formats a build can be asked for; what a target does with each is in its `formats`. */
 export type WeightFormat = "f32" | "f16" | "bf16" | "w8" | "w4";
 
+/**
+ * How a quantized weight is spelled in the graph.
+ *
+ * - `float`: not quantized;
+ * - `dequantize-channel`: DequantizeLinear with one scale per output channel, evaluated on every run;
+ * - `fold-channel`: Cast and Mul with one scale per output channel, which the runtime folds when it loads the model:
+ *   small on disk, float in memory, float speed;
+ * - `fold-block`: the same with one scale per block of input elements, then a Reshape;
+ * - `matmul-nbits`: `com.microsoft.MatMulNBits`, small in memory too;
+ * - `dequantize-block`: DequantizeLinear with `block_size` (opset 21).
+ */
+export type WeightSpelling =
+  | "float"
+  | "dequantize-channel"
+  | "fold-channel"
+  | "fold-block"
+  | "matmul-nbits"
+  | "dequantize-block";
+
 /** How a target takes a weight format, per kind of layer. `null`: not supported, with the fallback below. */
 export interface FormatSupport {
-  readonly gemm: "float" | "dequantize-channel" | "matmul-nbits" | "dequantize-block" | null;
-  readonly conv: "float" | "dequantize-channel" | "dequantize-int4" | null;
+  readonly gemm: WeightSpelling | null;
+  readonly conv: WeightSpelling | null;
   /** Format used instead where the entry is null. */
   readonly fallback?: WeightFormat;
+  /** Why the format falls back. */
   readonly why?: string;
+  /** What a user should know about a supported format, for example that it saves size only. */
+  readonly note?: string;
+  /** `accuracy_level` written on MatMulNBits. */
+  readonly accuracyLevel?: number;
+  /** Float formats: `compute` runs in the type, `storage` keeps it on disk and computes in fp32. */
+  readonly use?: "compute" | "storage";
+}
+
+/** Rules of half-precision graphs on a target. Element types of graph inputs and outputs are never changed. */
+export interface HalfRules {
+  /** Inputs (by index) that the operator's definition or the kernel wants in fp32 whatever the others are. */
+  readonly keepF32Inputs: readonly { readonly op: string; readonly inputs: readonly number[] }[];
+  /** Operators without a half kernel or definition, and those whose half form loses too much. */
+  readonly f32Ops: readonly string[];
+  /** Operators whose argument needs fp32 precision all the way from the graph inputs (angles). */
+  readonly f32Ancestors: readonly string[];
+  /** A value whose magnitude over the trajectory exceeds the largest finite number divided by this stays fp32. */
+  readonly margin: number;
 }
 
 /** A target: data only, no functions. Code asks it for capabilities and never compares ids. */
@@ -30,12 +71,13 @@ export interface Target {
     readonly name: string;
     readonly options: Readonly<Record<string, string | number | boolean>>;
   };
+  /** Versions of the standard domain: what the runtime loads, and what builds are written in. */
   readonly opset: { readonly min: number; readonly max: number; readonly emit: number };
   readonly shapes: { readonly static: boolean; readonly maxRank: number };
   readonly formats: Readonly<Record<WeightFormat, FormatSupport>>;
   /** Float types the target computes in. */
   readonly compute: readonly DType[];
-  /** Ops (`domain:op` or `op`) that must be spelled out in primitives for this target, and fused spellings it wants. */
+  /** How operators with several spellings are written for this target. */
   readonly spelling: {
     readonly groupNorm: "decomposed" | "GroupNormalization" | "InstanceNormalization";
     readonly layerNorm: "LayerNormalization" | "decomposed";
@@ -44,11 +86,8 @@ export interface Target {
     readonly attention: "decomposed" | "Attention" | "com.microsoft.MultiHeadAttention";
     readonly rmsNorm: "RMSNormalization" | "SimplifiedLayerNormalization" | "decomposed";
   };
-  /** Element types of graph inputs and outputs are never changed; values that must stay fp32 in an fp16 build. */
-  readonly fp16: {
-    readonly keepF32Inputs: readonly { readonly op: string; readonly inputs: readonly number[] }[];
-    readonly margin: number;
-  };
+  readonly half: HalfRules;
+  /** Channel multiple kernels like, and alignment of external data in bytes. */
   readonly align: { readonly channels: number; readonly bytes: number };
   readonly sources: readonly Source[];
 }

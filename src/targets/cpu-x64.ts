@@ -1,0 +1,182 @@
+import type { Target } from "./target.ts";
+
+const ORT = "onnxruntime-node 1.30.0, CPU execution provider";
+
+/** onnxruntime on x86-64 processors. */
+export const cpuX64: Target = {
+  id: "cpu-x64",
+  title: "onnxruntime CPU on x86-64",
+  kind: "cpu",
+  provider: { name: "cpu", options: {} },
+  opset: { min: 7, max: 26, emit: 21 },
+  shapes: { static: false, maxRank: 8 },
+  formats: {
+    f32: { gemm: "float", conv: "float" },
+    f16: {
+      gemm: "float",
+      conv: "float",
+      use: "storage",
+      note: "a size format: weights are stored in half precision and widened when the model loads; arithmetic is fp32",
+    },
+    bf16: {
+      gemm: "float",
+      conv: "float",
+      use: "storage",
+      note: "a size format: weights are stored in bfloat16 and widened when the model loads; arithmetic is fp32",
+    },
+    w8: {
+      gemm: "fold-channel",
+      conv: "fold-channel",
+      note: "a size format: weights are widened to fp32 when the model loads, so it runs at fp32 speed in fp32 memory",
+    },
+    w4: {
+      gemm: "matmul-nbits",
+      conv: "fold-block",
+      accuracyLevel: 0,
+      note: "linear layers stay packed in memory; convolutions are widened to fp32 when the model loads",
+    },
+  },
+  compute: ["f32"],
+  spelling: {
+    groupNorm: "InstanceNormalization",
+    layerNorm: "LayerNormalization",
+    gelu: "decomposed",
+    silu: "decomposed",
+    attention: "decomposed",
+    rmsNorm: "decomposed",
+  },
+  half: {
+    keepF32Inputs: [
+      { op: "Resize", inputs: [1, 2] },
+      { op: "Upsample", inputs: [1] },
+    ],
+    f32Ops: ["Range", "CumSum", "NonMaxSuppression", "RoiAlign"],
+    f32Ancestors: ["Sin", "Cos"],
+    margin: 4,
+  },
+  align: { channels: 8, bytes: 4096 },
+  sources: [
+    {
+      field: "provider",
+      claim: "the CPU provider is always present and needs no options",
+      source: ORT,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "opset",
+      claim:
+        "models above opset 26 or IR version 13 are refused at load; Q/DQ of opset 21 has int4, int8 and int16 kernels",
+      source: ORT,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "shapes",
+      claim:
+        "symbolic dimensions are accepted; Transpose and broadcasting kernels have no rank limit that diffusion graphs reach",
+      source: ORT,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "formats.f16",
+      claim:
+        "x64 has no half-precision Conv, MatMul, Gemm or Softmax kernels: the runtime inserts casts to fp32, while a Cast of a constant folds at load and costs nothing per run",
+      source: ORT,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "formats.bf16",
+      claim:
+        "bfloat16 MatMul, Conv, Add and Softmax have no kernel and the session fails to load; Cast from bfloat16 folds at load",
+      source: ORT,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "formats.w8",
+      claim:
+        "DequantizeLinear of a weight is kept and evaluated on every run (cifar-unet, one thread: 8.5 ms against 6.7 ms), and MatMul behind it becomes MatMulNBits with accuracy_level 4 (66 dB against the exact weights); Cast and Mul of constants fold at load (6.8 ms, bit-equal to fp32 weights of the same value)",
+      source: ORT,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "formats.w4",
+      claim:
+        "MatMulNBits with 4 bits runs packed at any accuracy_level; level 4 quantizes activations to int8 and adds 0.4 to 0.9 % error, level 0 keeps fp32 arithmetic; int4 Cast, Mul and Reshape of constants fold at load",
+      source: ORT,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "compute",
+      claim:
+        "half-precision graphs are computed in fp32 between inserted casts, so fp16 overflow cannot be observed",
+      source: ORT,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "spelling.groupNorm",
+      claim:
+        "GroupNormalization has no kernel and is inlined to 29 primitive nodes; InstanceNormalization has one",
+      source: ORT,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "spelling.layerNorm",
+      claim: "LayerNormalization has a kernel with fp32 statistics",
+      source: ORT,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "spelling.gelu",
+      claim: "erf and tanh GELU chains are fused to the runtime's own kernel when the session is made",
+      source: ORT,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "spelling.silu",
+      claim: "Sigmoid followed by Mul becomes QuickGelu with alpha 1 when the session is made",
+      source: ORT,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "spelling.attention",
+      claim: "attention is not fused when the session is made; the primitive form runs in every opset",
+      source: ORT,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "spelling.rmsNorm",
+      claim: "RMSNormalization is opset 23 only; the primitive chain is fused when the session is made",
+      source: ORT,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "half",
+      claim:
+        "Resize scales and roi, and Upsample scales, are not of the data type; Range, CumSum, NonMaxSuppression and RoiAlign are kept in fp32 by onnxruntime's own converter; fp16 has a largest value of 65504",
+      source: "ONNX operator specification; onnxruntime float16 converter",
+      checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "align",
+      claim:
+        "any external offset loads; the specification recommends multiples of 4096; the CPU's blocked convolution works on 8 channels with AVX2",
+      source: "ONNX external data; onnxruntime MLAS NCHWc",
+      checked: "2026-11-23",
+      measured: false,
+    },
+  ],
+};

@@ -1,0 +1,172 @@
+import type { Target } from "./target.ts";
+
+const PROBE = "onnxruntime-node 1.30.0, WebGPU execution provider on software Vulkan";
+const SOURCE_TREE = "onnxruntime source of 2026-03";
+
+/** onnxruntime's WebGPU provider: in browsers and natively. */
+export const webgpu: Target = {
+  id: "webgpu",
+  title: "onnxruntime WebGPU, browser and native",
+  kind: "gpu",
+  provider: { name: "webgpu", options: {} },
+  opset: { min: 7, max: 24, emit: 21 },
+  shapes: { static: false, maxRank: 8 },
+  formats: {
+    f32: { gemm: "float", conv: "float" },
+    f16: { gemm: "float", conv: "float", use: "compute" },
+    bf16: { gemm: null, conv: null, fallback: "f16", why: "shaders have no bfloat16 type" },
+    w8: {
+      gemm: "matmul-nbits",
+      conv: "fold-channel",
+      accuracyLevel: 0,
+      note: "linear layers stay packed in GPU memory; convolutions are widened when the model loads",
+    },
+    w4: {
+      gemm: "matmul-nbits",
+      conv: "fold-block",
+      accuracyLevel: 0,
+      note: "linear layers stay packed in GPU memory; convolutions are widened when the model loads",
+    },
+  },
+  compute: ["f32", "f16"],
+  spelling: {
+    groupNorm: "InstanceNormalization",
+    layerNorm: "LayerNormalization",
+    gelu: "Gelu",
+    silu: "decomposed",
+    attention: "com.microsoft.MultiHeadAttention",
+    rmsNorm: "decomposed",
+  },
+  half: {
+    keepF32Inputs: [
+      { op: "Resize", inputs: [1, 2] },
+      { op: "Upsample", inputs: [1] },
+      { op: "com.microsoft:GroupNorm", inputs: [1, 2] },
+    ],
+    f32Ops: ["Range", "CumSum", "NonMaxSuppression", "RoiAlign"],
+    f32Ancestors: ["Sin", "Cos"],
+    margin: 4,
+  },
+  align: { channels: 4, bytes: 65536 },
+  sources: [
+    {
+      field: "provider",
+      claim: "the provider is bundled with the Linux package and is called webgpu there and in browsers",
+      source: PROBE,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "opset",
+      claim: "kernels are registered up to opset 24; the runtime loads up to 26",
+      source: SOURCE_TREE,
+      checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "shapes",
+      claim: "symbolic dimensions are accepted; static ones avoid shader recompilation",
+      source: PROBE,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "formats.f16",
+      claim:
+        "shader-f16 is used where the adapter has it: 92 single-operator fp16 models ran on the provider",
+      source: PROBE,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "formats.bf16",
+      claim: "WGSL has f32 and f16 only",
+      source: "WebGPU Shading Language specification",
+      checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "formats.w8",
+      claim:
+        "MatMulNBits runs with 8 bits and block 32 or 128; DequantizeLinear before MatMul is not turned into it; constants fold on the CPU when the model loads",
+      source: PROBE,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "formats.w4",
+      claim:
+        "MatMulNBits runs with 4 bits and block 32 or 128, zero points as uint8; its fast path wants block 32, K a multiple of 128, N of 16 and accuracy_level 4",
+      source: `${PROBE}; ${SOURCE_TREE}`,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "compute",
+      claim: "arithmetic is done in the graph's type: a product peaking at 153,600 gives infinity in fp16",
+      source: PROBE,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "spelling.groupNorm",
+      claim:
+        "GroupNorm has no kernel and GroupNormalization is inlined with two nodes left on the CPU; InstanceNormalization runs",
+      source: PROBE,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "spelling.layerNorm",
+      claim: "LayerNormalization runs in fp32 and fp16",
+      source: PROBE,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "spelling.gelu",
+      claim: "Gelu of opset 20 and com.microsoft Gelu both run",
+      source: PROBE,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "spelling.silu",
+      claim: "Sigmoid and Mul run and are fused when the session is made; Swish needs opset 24",
+      source: PROBE,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "spelling.attention",
+      claim:
+        "MultiHeadAttention runs with separate query, key and value; packed forms and the standard Attention do not",
+      source: PROBE,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "spelling.rmsNorm",
+      claim: "RMSNormalization runs, but only from opset 23",
+      source: PROBE,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "half",
+      claim:
+        "Resize scales stay fp32 by definition and contrib GroupNorm wants fp32 gamma and beta; InstanceNormalization in fp16 is off by 5e-2 on data with mean 3000",
+      source: `ONNX operator specification; ${PROBE}`,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "align",
+      claim:
+        "the specification recommends offsets of 64 KiB where files are mapped on Windows; vec4 kernels want 4 channels",
+      source: `ONNX external data; ${SOURCE_TREE}`,
+      checked: "2026-11-23",
+      measured: false,
+    },
+  ],
+};
