@@ -5,6 +5,13 @@ import { mergeDuplicates } from "./clean/merge-duplicates.ts";
 import { removeDead } from "./clean/remove-dead.ts";
 import { simplify } from "./clean/simplify.ts";
 import { specialiseShapes } from "./clean/specialise-shapes.ts";
+import { fuseActivation } from "./fuse/fuse-activation.ts";
+import { fuseAffine } from "./fuse/fuse-affine.ts";
+import { fuseAttention } from "./fuse/fuse-attention.ts";
+import { fuseGemm } from "./fuse/fuse-gemm.ts";
+import { fuseGroupNorm } from "./fuse/fuse-group-norm.ts";
+import { fuseLayerNorm } from "./fuse/fuse-layer-norm.ts";
+import { fuseRmsNorm } from "./fuse/fuse-rms-norm.ts";
 import type { Pass } from "./pass.ts";
 
 /**
@@ -19,6 +26,13 @@ export const passes: readonly Pass[] = [
   mergeDuplicates,
   dedupeWeights,
   removeDead,
+  fuseLayerNorm,
+  fuseRmsNorm,
+  fuseGroupNorm,
+  fuseActivation,
+  fuseAttention,
+  fuseGemm,
+  fuseAffine,
 ] as readonly Pass[];
 
 /**

@@ -53,6 +53,7 @@ export interface Pass<Options = unknown> {
   readonly name: string;
   readonly family:
     | "clean"
+    | "fuse"
     | "convert"
     | "quantize"
     | "freeze"

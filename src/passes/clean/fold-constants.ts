@@ -1,19 +1,8 @@
 import { elementCount } from "../../ir/dtype.ts";
-import type { Dense } from "../../ir/evaluator.ts";
-import {
-  attrFloat,
-  type Graph,
-  IdSource,
-  type Model,
-  type Node,
-  type NodeId,
-  subgraphs,
-  type Value,
-  type ValueId,
-} from "../../ir/graph.ts";
+import { attrFloat, type Graph, type Node, type NodeId, subgraphs, type ValueId } from "../../ir/graph.ts";
 import { opSpec } from "../../ir/ops/index.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
-import { f32Tensor, i64Tensor, inlineTensor, type Tensor, tensorBytes } from "../../ir/tensor.ts";
+import { f32Tensor, i64Tensor, type Tensor, tensorBytes } from "../../ir/tensor.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { derive } from "./fold/derive.ts";
 import { denseTensor, evaluate } from "./fold/evaluate.ts";
