@@ -36,7 +36,9 @@ export function reportFailure(error: unknown, json: boolean): number {
   } else {
     process.stderr.write(`${paint("red", "bug")}: ${message}\n`);
     for (const c of causes(error)) process.stderr.write(`  caused by: ${c}\n`);
-    process.stderr.write("This should not happen; please report it with the command and the model's architecture.\n");
+    process.stderr.write(
+      "This should not happen; please report it with the command and the model's architecture.\n",
+    );
   }
   return EXIT.bug;
 }

@@ -33,14 +33,19 @@ export function parseList(text: string, before: readonly string[] = []): string[
 }
 
 /** `DIM=value,…`; repeats of the option add up. */
-export function parseShape(text: string, before: Readonly<Record<string, number>> = {}): Record<string, number> {
+export function parseShape(
+  text: string,
+  before: Readonly<Record<string, number>> = {},
+): Record<string, number> {
   const out: Record<string, number> = { ...before };
   for (const item of parseList(text)) {
     const at = item.lastIndexOf("=");
     const dim = item.slice(0, at);
     const value = Number(item.slice(at + 1));
     if (at < 1 || !Number.isSafeInteger(value) || value < 1)
-      throw new InvalidArgumentError(`found "${item}", expected DIM=N with N of at least 1, as in batch_size=2.`);
+      throw new InvalidArgumentError(
+        `found "${item}", expected DIM=N with N of at least 1, as in batch_size=2.`,
+      );
     out[dim] = value;
   }
   return out;

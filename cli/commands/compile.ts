@@ -85,7 +85,11 @@ export function compileCommand(program: Command): void {
     .requiredOption("-o, --output <folder>", "where the build goes")
     .option("--recipe <file>", "recipe, YAML or JSON (diffpress schema recipe)")
     .option("--preset <name>", "exact, fp16, w8 or w4; replaces what the recipe extends (default: exact)")
-    .option("--target <ids>", "comma-separated targets, or all (default: the recipe's, else cpu-x64)", parseList)
+    .option(
+      "--target <ids>",
+      "comma-separated targets, or all (default: the recipe's, else cpu-x64)",
+      parseList,
+    )
     .option("--shape <dims>", "fix dims, as in batch_size=2,height=16 or sample.0=2", parseShape)
     .option("--max-memory <size>", "bound on memory for weights, as in 1.5GB", parseSize)
     .option("--workers <n>", "threads that derive weights", wholeNumber(1))
@@ -93,6 +97,8 @@ export function compileCommand(program: Command): void {
     .option("--dry-run", "print what would be done and stop", false)
     .option("--json", "print the report on stdout", false)
     .option("-q, --quiet", "no progress", false)
-    .addOption(new Option("--stop-after <n>", "stop after n passes, to bisect a bad one").argParser(wholeNumber(0)))
+    .addOption(
+      new Option("--stop-after <n>", "stop after n passes, to bisect a bad one").argParser(wholeNumber(0)),
+    )
     .action(run);
 }

@@ -5,7 +5,9 @@ export function initCommand(program: Command): void {
   program
     .command("init")
     .summary("write a recipe to start from")
-    .description("Writes a commented recipe; given a pipeline or model, with its dims and components filled in.")
+    .description(
+      "Writes a commented recipe; given a pipeline or model, with its dims and components filled in.",
+    )
     .argument("[source]", "pipeline folder, or a model.onnx")
     .option("-o, --output <file>", "where it goes; - is stdout", "recipe.yaml")
     .option("--preset <name>", "what it extends", "exact")

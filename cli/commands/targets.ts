@@ -6,7 +6,9 @@ export function targetsCommand(program: Command): void {
   program
     .command("targets")
     .summary("list targets, or show one")
-    .description("Lists the targets a build can be made for; with an id, everything known about it with sources.")
+    .description(
+      "Lists the targets a build can be made for; with an id, everything known about it with sources.",
+    )
     .argument("[id]", "a target")
     .option("--json", "print as JSON", false)
     .action(async (id: string | undefined, flags: { json: boolean }) => {

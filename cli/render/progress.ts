@@ -19,7 +19,9 @@ interface Shown {
 }
 
 function shown(event: CompileEvent): Shown {
-  const where = [event.target, "component" in event ? event.component : null].filter((x) => x !== null).join(" ");
+  const where = [event.target, "component" in event ? event.component : null]
+    .filter((x) => x !== null)
+    .join(" ");
   switch (event.kind) {
     case "stage":
       return { label: `${where} ${event.stage}`.trim(), done: event.step, total: event.steps, unit: "step" };

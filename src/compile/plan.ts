@@ -1,0 +1,126 @@
+import { fail } from "../diagnostics/index.ts";
+import type { Json } from "../ir/tensor.ts";
+import { findPass, passGroups } from "../passes/index.ts";
+import type { Bindings } from "../passes/pass.ts";
+import type { Target } from "../targets/target.ts";
+import { nearestName } from "../calibrate/nearest.ts";
+import { stagesFor } from "./recipe/resolve.ts";
+import type { ResolvedRecipe, Stage } from "./recipe/types.ts";
+import { completeOptions } from "./recipe/validate.ts";
+import { type ComponentInfo, staticBindings } from "./shapes.ts";
+
+/** One pass of a plan, its options complete. */
+export interface PlannedPass {
+  readonly pass: string;
+  readonly options: { readonly [key: string]: Json };
+  /** Why it is there: the recipe lists it, `--shape` asks for it, or the target needs it. */
+  readonly from: "recipe" | "shape" | "target";
+}
+
+/** What happens to one component: passes all targets share run once, then each target goes its own way. */
+export interface ComponentPlan {
+  readonly component: string;
+  readonly lossy: boolean;
+  readonly shared: readonly PlannedPass[];
+  readonly targets: readonly { readonly target: string; readonly passes: readonly PlannedPass[] }[];
+}
+
+/** Everything a build will do, before a weight is read. */
+export interface Plan {
+  readonly seed: number;
+  readonly components: readonly ComponentPlan[];
+  readonly verify: boolean;
+}
+
+/** What a plan is made from. */
+export interface PlanInput {
+  readonly recipe: ResolvedRecipe;
+  readonly components: readonly ComponentInfo[];
+  readonly targets: readonly Target[];
+  readonly verify: boolean;
+  /** Passes a target needs to take a model at all, in order; they run before the lossy ones. */
+  readonly legalise: (target: Target, component: ComponentInfo) => readonly Stage[];
+}
+
+function planned(stage: Stage, from: PlannedPass["from"]): PlannedPass {
+  const pass = findPass(stage.name);
+  if (pass === undefined) throw new Error(`the plan names pass "${stage.name}", which is not registered`);
+  return { pass: pass.name, options: completeOptions(pass, stage.options, "recipe"), from };
+}
+
+const cleaned = (from: PlannedPass["from"]): PlannedPass[] =>
+  (passGroups["clean"] ?? []).map((name) => planned({ name, options: {} }, from));
+
+function specialise(dims: Bindings, from: PlannedPass["from"]): PlannedPass[] {
+  return Object.keys(dims).length === 0
+    ? []
+    : [planned({ name: "specialise-shapes", options: { dims: { ...dims } } }, from)];
+}
+
+const same = (a: PlannedPass, b: PlannedPass): boolean => JSON.stringify(a) === JSON.stringify(b);
+
+/** Steps of one component for one target, in order. */
+function stepsFor(input: PlanInput, component: ComponentInfo, target: Target, lossy: boolean): PlannedPass[] {
+  const { recipe } = input;
+  const wanted = { ...recipe.shape, ...recipe.targets.get(target.id)?.shape };
+  const asked = Object.fromEntries(Object.entries(wanted).filter(([dim]) => component.dims.includes(dim)));
+  const stages = stagesFor(recipe, target.id).map((s) => planned(s, "recipe"));
+  const isExact = (p: PlannedPass): boolean => findPass(p.pass)?.effect === "exact";
+  const firstLossy = stages.findIndex((p) => !isExact(p));
+  const portable = firstLossy < 0 ? stages : stages.slice(0, firstLossy);
+  const rest = firstLossy < 0 ? [] : stages.slice(firstLossy).filter((p) => lossy || isExact(p));
+  const missing = target.shapes.static ? staticBindings(component, asked, target.id) : {};
+  const legal = input.legalise(target, component).map((s) => planned(s, "target"));
+  const needed = specialise(missing, "target");
+  return [
+    ...specialise(asked, "shape"),
+    ...portable,
+    ...(needed.length > 0 ? [...needed, ...cleaned("target")] : []),
+    ...legal,
+    ...rest,
+    ...(legal.length + rest.length > 0 ? cleaned("target") : []),
+  ];
+}
+
+/** Fails with SHAPE_DIM_UNKNOWN on a dim no component has. */
+function checkDims(input: PlanInput): void {
+  const known = [...new Set(input.components.flatMap((c) => c.dims))];
+  const asked = [input.recipe.shape, ...[...input.recipe.targets.values()].map((t) => t.shape ?? {})];
+  for (const dim of asked.flatMap((s) => Object.keys(s)))
+    if (!known.includes(dim)) fail("SHAPE_DIM_UNKNOWN", { dim, known });
+}
+
+/** Which components get lossy passes. Errors: COMPONENT_UNKNOWN. */
+function lossyComponents(input: PlanInput): Set<string> {
+  const known = input.components.map((c) => c.name);
+  for (const component of input.recipe.components ?? [])
+    if (!known.includes(component))
+      fail("COMPONENT_UNKNOWN", { component, known, nearest: nearestName(component, known) });
+  return new Set(input.recipe.components ?? input.components.filter((c) => c.denoiser).map((c) => c.name));
+}
+
+/**
+ * Resolves what will be done, in order, without touching a file. Errors: SHAPE_DIM_UNKNOWN, SHAPE_NEEDED,
+ * COMPONENT_UNKNOWN, and recipe errors of a pass's options.
+ */
+export function plan(input: PlanInput): Plan {
+  checkDims(input);
+  const lossy = lossyComponents(input);
+  const components = input.components.map((component): ComponentPlan => {
+    const steps = input.targets.map((t) => stepsFor(input, component, t, lossy.has(component.name)));
+    let common = 0;
+    const first = steps[0] ?? [];
+    const sharable = (i: number): boolean =>
+      first[i]!.from !== "target" &&
+      findPass(first[i]!.pass)?.effect === "exact" &&
+      steps.every((s) => s[i] !== undefined && same(s[i], first[i]!));
+    while (common < first.length && sharable(common)) common++;
+    return {
+      component: component.name,
+      lossy: lossy.has(component.name),
+      shared: first.slice(0, common),
+      targets: input.targets.map((t, i) => ({ target: t.id, passes: steps[i]!.slice(common) })),
+    };
+  });
+  return { seed: input.recipe.seed, components, verify: input.verify };
+}

@@ -1,0 +1,150 @@
+import { CODES } from "../diagnostics/index.ts";
+import type { CodeSpec } from "../diagnostics/define.ts";
+import type { Json } from "../ir/tensor.ts";
+import type { JsonSchema, Pass } from "../passes/pass.ts";
+import type { FormatSupport, Target } from "../targets/target.ts";
+
+/** Text for one table cell. */
+function cell(text: string): string {
+  return text.replaceAll("|", "\\|").replaceAll("\n", " ");
+}
+
+function row(cells: readonly string[]): string {
+  return `| ${cells.map(cell).join(" | ")} |`;
+}
+
+function mdTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  return [row(head), `|${head.map(() => "---").join("|")}|`, ...rows.map(row)].join("\n");
+}
+
+function typeOf(schema: JsonSchema): string {
+  const options = schema["enum"];
+  if (Array.isArray(options)) return options.map((v) => `\`${JSON.stringify(v)}\``).join(", ");
+  const variants = schema["anyOf"] ?? schema["oneOf"];
+  if (Array.isArray(variants)) return variants.map((v) => typeOf(v as JsonSchema)).join(" or ");
+  const type = schema["type"];
+  const base = Array.isArray(type) ? type.join(" or ") : typeof type === "string" ? type : "any";
+  const low = schema["minimum"];
+  const high = schema["maximum"];
+  if (low === undefined && high === undefined) return base;
+  return `${base} ${low === undefined ? "" : `≥ ${String(low)}`}${low !== undefined && high !== undefined ? ", " : ""}${high === undefined ? "" : `≤ ${String(high)}`}`;
+}
+
+const code = (value: Json | undefined): string => (value === undefined ? "" : `\`${JSON.stringify(value)}\``);
+
+/** The docs page of a pass, generated from its declaration (Markdown). */
+export function passPage(pass: Pass): string {
+  const properties = (pass.options["properties"] ?? {}) as Readonly<Record<string, JsonSchema>>;
+  const options = Object.entries(properties).map(([name, schema]) => [
+    `\`${name}\``,
+    typeOf(schema),
+    code(schema["default"]),
+    typeof schema["description"] === "string" ? schema["description"] : "",
+  ]);
+  const effect =
+    pass.effect === "exact"
+      ? "exact: outputs are equal up to float rounding."
+      : "lossy: judged by sampling the build against the original.";
+  return [
+    `# ${pass.name}`,
+    "",
+    pass.summary.endsWith(".") ? pass.summary : `${pass.summary}.`,
+    "",
+    pass.doc.trim(),
+    "",
+    `Family \`${pass.family}\`, version ${pass.version}. Effect: ${effect}`,
+    "",
+    "## Options",
+    "",
+    options.length === 0 ? "None." : mdTable(["option", "type", "default", ""], options),
+  ].join("\n");
+}
+
+function formatCell(format: FormatSupport): string[] {
+  const fallback = format.fallback === undefined ? "" : `falls back to ${format.fallback}`;
+  const use = format.use === undefined ? "" : `for ${format.use}`;
+  const reasons = [use, fallback, format.why ?? "", format.note ?? ""].filter((s) => s !== "");
+  return [format.gemm ?? "–", format.conv ?? "–", reasons.join("; ")];
+}
+
+/** The docs page of a target, generated from its data (Markdown). */
+export function targetPage(target: Target): string {
+  const formats = Object.entries(target.formats).map(([name, f]) => [name, ...formatCell(f)]);
+  const spelling = Object.entries(target.spelling).map(([what, how]) => [what, how]);
+  const islands = target.half.keepF32Inputs.map((k) => `${k.op}[${k.inputs.join(", ")}]`);
+  const sources = target.sources.map((s) => [
+    `\`${s.field}\``,
+    s.claim,
+    s.source,
+    `${s.checked}${s.measured ? ", measured" : ""}`,
+  ]);
+  return [
+    `# ${target.id}`,
+    "",
+    `${target.title}. Kind: ${target.kind}.`,
+    "",
+    `Load builds with execution provider \`${target.provider.name}\`${Object.keys(target.provider.options).length === 0 ? "" : ` and options \`${JSON.stringify(target.provider.options)}\``}.`,
+    "",
+    mdTable(
+      ["property", "value"],
+      [
+        ["opset", `${target.opset.min} to ${target.opset.max}, builds use ${target.opset.emit}`],
+        [
+          "shapes",
+          `${target.shapes.static ? "static only" : "symbolic or static"}, rank up to ${target.shapes.maxRank}`,
+        ],
+        ["computes in", target.compute.join(", ")],
+        ["alignment", `${target.align.channels} channels, ${target.align.bytes} bytes`],
+        ["inputs kept fp32 in half-precision builds", islands.join(", ") || "none"],
+        ["operators kept fp32 in half-precision builds", target.half.f32Ops.join(", ") || "none"],
+      ],
+    ),
+    "",
+    "## Weight formats",
+    "",
+    mdTable(["format", "linear layers", "convolutions", ""], formats),
+    "",
+    "## Spelling",
+    "",
+    mdTable(["operation", "emitted as"], spelling),
+    "",
+    "## Sources",
+    "",
+    mdTable(["field", "claim", "source", "checked"], sources),
+  ].join("\n");
+}
+
+/** Stand-in for the facts of a message: any property, call or index gives a placeholder with the property's name. */
+function placeholder(name: string): unknown {
+  const text = `<${name}>`;
+  const call = (): unknown => text;
+  return new Proxy(call, {
+    get(_target, key) {
+      if (key === Symbol.toPrimitive || key === "toString") return () => text;
+      if (key === "length") return 2;
+      if (key === "map" || key === "slice" || key === "filter") return () => [text];
+      if (key === "join") return () => text;
+      if (key === Symbol.iterator) return () => [text][Symbol.iterator]();
+      if (typeof key === "string" && (key.startsWith("to") || key === "join")) return () => text;
+      return placeholder(String(key));
+    },
+  });
+}
+
+/** The docs page of every diagnostic code (Markdown). */
+export function codesPage(): string {
+  const details = new Proxy({}, { get: (_t, key) => placeholder(String(key)) });
+  const rows = Object.entries(CODES)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, spec]) => {
+      const { severity, message } = spec as CodeSpec<unknown>;
+      return [`\`${name}\``, severity, message(details).replaceAll("<", "‹").replaceAll(">", "›")];
+    });
+  return [
+    "# Diagnostic codes",
+    "",
+    "Scripts read `code` and `details` (`--json`); the wording may change between releases. Angle quotes stand for what was found.",
+    "",
+    mdTable(["code", "severity", "message"], rows),
+  ].join("\n");
+}
