@@ -18,7 +18,7 @@ import type { Pass } from "./pass.ts";
  * Every pass, one line each, in the order the docs list them. Help, docs pages and the recipe schema come from here;
  * adding a pass is its file plus one line.
  */
-export const passes: readonly Pass[] = [
+export const passes = [
   specialiseShapes,
   inlineFunctions,
   foldConstants,
@@ -27,8 +27,8 @@ export const passes: readonly Pass[] = [
   dedupeWeights,
   removeDead,
   fuseLayerNorm,
-  fuseRmsNorm,
   fuseGroupNorm,
+  fuseRmsNorm,
   fuseActivation,
   fuseAttention,
   fuseGemm,
