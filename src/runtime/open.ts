@@ -1,0 +1,25 @@
+import type { Model } from "../ir/graph.ts";
+import { encodeModel } from "../ir/onnx/index.ts";
+import type { TensorReader } from "../ir/tensor.ts";
+import { weightBytes } from "./weights.ts";
+import { createSession, type Session, type SessionOptions } from "./session.ts";
+import { stageModel } from "./staging.ts";
+
+/** Up to this many bytes of weights a model is handed over in memory; above, as files the runtime maps. */
+const IN_MEMORY = 64 << 20;
+
+/** Loads a path, bytes, or a model of ours. Fails with RUNTIME_REJECTED or TEMP_UNUSABLE. */
+export async function openModel(
+  source: string | Uint8Array | Model,
+  reader: TensorReader,
+  options: SessionOptions = {},
+): Promise<Session> {
+  if (typeof source === "string") return await createSession(source, source, options);
+  if (source instanceof Uint8Array) return await createSession(source, "the model", options);
+  const where = source.path ?? `the graph "${source.graph.name}"`;
+  if (weightBytes(source) <= IN_MEMORY) {
+    return await createSession(await encodeModel(source, reader), where, options);
+  }
+  const staged = await stageModel(source, reader);
+  return await createSession(staged.path, where, options, staged.remove);
+}

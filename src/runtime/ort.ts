@@ -1,0 +1,21 @@
+import type { InferenceSession, Tensor } from "onnxruntime-node";
+
+/** The parts of onnxruntime-node this project uses. */
+export interface Ort {
+  readonly InferenceSession: typeof InferenceSession;
+  readonly Tensor: typeof Tensor;
+  listSupportedBackends(): readonly { readonly name: string; readonly bundled: boolean }[];
+}
+
+let loaded: Promise<Ort> | null = null;
+
+/** Loads the native library on first use, so that commands that run no model start without it. */
+export function loadOrt(): Promise<Ort> {
+  loaded ??= import("onnxruntime-node").then((m) => {
+    const ort = m.default as unknown as Ort & { env: { logLevel?: string } };
+    // Warnings of the runtime would end up between the lines of our own output; errors arrive as exceptions.
+    ort.env.logLevel = "fatal";
+    return ort;
+  });
+  return loaded;
+}
