@@ -68,6 +68,11 @@ export interface Pass<Options = unknown> {
   readonly doc: string;
   /** `exact`: outputs equal up to float rounding. `lossy`: judged by verification. */
   readonly effect: "exact" | "lossy";
+  /**
+   * Of a lossy pass: lowest SQNR in dB of any float output on the small fixtures, with default options. The laws hold
+   * the pass to it.
+   */
+  readonly minSqnrDb?: number;
   readonly options: JsonSchema;
   /** Bump when the output for the same input changes. */
   readonly version: number;
