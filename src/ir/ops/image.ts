@@ -1,3 +1,189 @@
-import type { OpSpec } from "./spec.ts";
+import { addDim, mulDim, subDim } from "../dim.ts";
+import type { Dim } from "../types.ts";
+import { count, elements, freshShape, hasInput, shapeOfRank } from "./shape-rules.ts";
+import type { InferContext, OpSpec } from "./spec.ts";
 
-export const imageOps: readonly OpSpec[] = [];
+function roiAlign(ctx: InferContext): void {
+  const x = shapeOfRank(ctx, 0, 4);
+  const rois = shapeOfRank(ctx, 1, 2);
+  ctx.set(0, ctx.dtype(0), [
+    rois?.[0] ?? ctx.shape(2)?.[0] ?? ctx.fresh(),
+    x?.[1] ?? ctx.fresh(),
+    ctx.int("output_height", 1),
+    ctx.int("output_width", 1),
+  ]);
+}
+
+function maxRoiPool(ctx: InferContext): void {
+  const x = shapeOfRank(ctx, 0, 4);
+  const rois = shapeOfRank(ctx, 1, 2);
+  const pooled = ctx.ints_("pooled_shape");
+  ctx.set(0, ctx.dtype(0), [
+    rois?.[0] ?? ctx.fresh(),
+    x?.[1] ?? ctx.fresh(),
+    pooled?.[0] ?? ctx.fresh(),
+    pooled?.[1] ?? ctx.fresh(),
+  ]);
+}
+
+function gridSample(ctx: InferContext): void {
+  const x = shapeOfRank(ctx, 0, 3);
+  const grid = ctx.shape(1);
+  if (grid === null) {
+    ctx.set(0, ctx.dtype(0), x === null ? null : [x[0]!, x[1]!, ...freshShape(ctx, x.length - 2)]);
+    return;
+  }
+  if (x !== null && x.length !== grid.length) {
+    ctx.invalid(`input has rank ${x.length}, grid ${grid.length}`);
+    return;
+  }
+  if (grid.length < 3) {
+    ctx.invalid(`grid has rank ${grid.length}, expected at least 3`);
+    return;
+  }
+  ctx.set(0, ctx.dtype(0), [x?.[0] ?? grid[0]!, x?.[1] ?? ctx.fresh(), ...grid.slice(1, -1)]);
+}
+
+function affineGrid(ctx: InferContext): void {
+  const size = ctx.data(1);
+  const listed = ctx.shape(1)?.[0];
+  const rank = size?.length ?? (typeof listed === "number" ? listed : null);
+  if (rank === null) {
+    ctx.set(0, ctx.dtype(0), null);
+    return;
+  }
+  if (rank !== 4 && rank !== 5) {
+    ctx.invalid(`size has ${rank} elements, expected 4 or 5`);
+    return;
+  }
+  const spatial = size?.slice(2) ?? freshShape(ctx, rank - 2);
+  ctx.set(0, ctx.dtype(0), [size?.[0] ?? ctx.shape(0)?.[0] ?? ctx.fresh(), ...spatial, rank - 2]);
+}
+
+function col2im(ctx: InferContext): void {
+  const x = shapeOfRank(ctx, 0, 3);
+  const image = ctx.data(1);
+  const listed = ctx.shape(1)?.[0];
+  const block = ctx.ints(2);
+  const channels = x?.[1];
+  const per = block?.reduce((a, b) => a * b, 1);
+  const c =
+    typeof channels === "number" && per !== undefined && per > 0 && channels % per === 0
+      ? channels / per
+      : ctx.fresh();
+  const spatial = image ?? (typeof listed === "number" ? freshShape(ctx, listed) : null);
+  ctx.set(0, ctx.dtype(0), spatial === null ? null : [x?.[0] ?? ctx.fresh(), c, ...spatial]);
+}
+
+function maxUnpool(ctx: InferContext): void {
+  const dtype = ctx.dtype(0);
+  if (hasInput(ctx, 2)) {
+    const given = ctx.data(2);
+    const listed = ctx.shape(2)?.[0];
+    {
+      ctx.set(0, dtype, given ?? (typeof listed === "number" ? freshShape(ctx, listed) : null));
+      return;
+    }
+  }
+  const x = shapeOfRank(ctx, 0, 3);
+  const kernel = ctx.ints_("kernel_shape");
+  if (x === null || kernel === undefined) {
+    ctx.set(0, dtype, null);
+    return;
+  }
+  const n = x.length - 2;
+  if (kernel.length !== n) {
+    ctx.invalid(`kernel_shape has ${kernel.length} elements for ${n} spatial axes`);
+    return;
+  }
+  const strides = ctx.ints_("strides");
+  const pads = ctx.ints_("pads");
+  const spatial = kernel.map((k, i): Dim => {
+    const grown = addDim(mulDim(subDim(x[i + 2]!, 1), strides?.[i] ?? 1), k);
+    return subDim(grown, (pads?.[i] ?? 0) + (pads?.[i + n] ?? 0));
+  });
+  ctx.set(0, dtype, [x[0]!, x[1]!, ...spatial]);
+}
+
+/** Channels that ImageDecoder gives per pixel format. */
+const PIXEL_CHANNELS: Readonly<Record<string, number>> = { RGB: 3, BGR: 3, Grayscale: 1 };
+
+/** Image operators: regions, grids, columns, decoding. */
+export const imageOps: readonly OpSpec[] = [
+  {
+    op: "RoiAlign",
+    domain: "",
+    versions: [10, 16, 22],
+    inputs: count(3),
+    outputs: count(1),
+    infer: roiAlign,
+    flops: (ctx) => 8 * (elements(ctx.outputs[0]) ?? 0) * Math.max(1, ctx.int("sampling_ratio", 1)) ** 2,
+  },
+  {
+    op: "MaxRoiPool",
+    domain: "",
+    versions: [1, 22],
+    inputs: count(2),
+    outputs: count(1),
+    infer: maxRoiPool,
+  },
+  {
+    op: "GridSample",
+    domain: "",
+    versions: [16, 20, 22],
+    inputs: count(2),
+    outputs: count(1),
+    infer: gridSample,
+    flops: (ctx) => 8 * (elements(ctx.outputs[0]) ?? 0),
+  },
+  {
+    op: "AffineGrid",
+    domain: "",
+    versions: [20],
+    inputs: count(2),
+    outputs: count(1),
+    shapeInputs: [1],
+    infer: affineGrid,
+    flops: (ctx) => 6 * (elements(ctx.outputs[0]) ?? 0),
+  },
+  {
+    op: "NonMaxSuppression",
+    domain: "",
+    versions: [10, 11],
+    inputs: count(2, 5),
+    outputs: count(1),
+    infer: (ctx) => ctx.set(0, "i64", [ctx.fresh(), 3]),
+  },
+  {
+    op: "Col2Im",
+    domain: "",
+    versions: [18],
+    inputs: count(3),
+    outputs: count(1),
+    shapeInputs: [1, 2],
+    infer: col2im,
+    flops: (ctx) => elements(ctx.inputs[0]) ?? 0,
+  },
+  {
+    op: "MaxUnpool",
+    domain: "",
+    versions: [9, 11, 22],
+    inputs: count(2, 3),
+    outputs: count(1),
+    shapeInputs: [2],
+    infer: maxUnpool,
+  },
+  {
+    op: "ImageDecoder",
+    domain: "",
+    versions: [20],
+    inputs: count(1),
+    outputs: count(1),
+    infer: (ctx) => {
+      const format = ctx.str("pixel_format", "RGB");
+      const channels = PIXEL_CHANNELS[format];
+      if (channels === undefined) ctx.invalid(`pixel_format ${format} is not one of RGB, BGR, Grayscale`);
+      ctx.set(0, "u8", [ctx.fresh(), ctx.fresh(), channels ?? ctx.fresh()]);
+    },
+  },
+];
