@@ -1,6 +1,4 @@
-import { addDim, mulDim, subDim } from "../dim.ts";
-import type { Dim } from "../types.ts";
-import { count, elements, freshShape, hasInput, shapeOfRank } from "./shape-rules.ts";
+import { count, elements, freshShape, shapeOfRank } from "./shape-rules.ts";
 import type { InferContext, OpSpec } from "./spec.ts";
 
 function roiAlign(ctx: InferContext): void {
@@ -75,36 +73,6 @@ function col2im(ctx: InferContext): void {
   ctx.set(0, ctx.dtype(0), spatial === null ? null : [x?.[0] ?? ctx.fresh(), c, ...spatial]);
 }
 
-function maxUnpool(ctx: InferContext): void {
-  const dtype = ctx.dtype(0);
-  if (hasInput(ctx, 2)) {
-    const given = ctx.data(2);
-    const listed = ctx.shape(2)?.[0];
-    {
-      ctx.set(0, dtype, given ?? (typeof listed === "number" ? freshShape(ctx, listed) : null));
-      return;
-    }
-  }
-  const x = shapeOfRank(ctx, 0, 3);
-  const kernel = ctx.ints_("kernel_shape");
-  if (x === null || kernel === undefined) {
-    ctx.set(0, dtype, null);
-    return;
-  }
-  const n = x.length - 2;
-  if (kernel.length !== n) {
-    ctx.invalid(`kernel_shape has ${kernel.length} elements for ${n} spatial axes`);
-    return;
-  }
-  const strides = ctx.ints_("strides");
-  const pads = ctx.ints_("pads");
-  const spatial = kernel.map((k, i): Dim => {
-    const grown = addDim(mulDim(subDim(x[i + 2]!, 1), strides?.[i] ?? 1), k);
-    return subDim(grown, (pads?.[i] ?? 0) + (pads?.[i + n] ?? 0));
-  });
-  ctx.set(0, dtype, [x[0]!, x[1]!, ...spatial]);
-}
-
 /** Channels that ImageDecoder gives per pixel format. */
 const PIXEL_CHANNELS: Readonly<Record<string, number>> = { RGB: 3, BGR: 3, Grayscale: 1 };
 
@@ -163,15 +131,6 @@ export const imageOps: readonly OpSpec[] = [
     shapeInputs: [1, 2],
     infer: col2im,
     flops: (ctx) => elements(ctx.inputs[0]) ?? 0,
-  },
-  {
-    op: "MaxUnpool",
-    domain: "",
-    versions: [9, 11, 22],
-    inputs: count(2, 3),
-    outputs: count(1),
-    shapeInputs: [2],
-    infer: maxUnpool,
   },
   {
     op: "ImageDecoder",

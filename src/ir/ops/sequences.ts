@@ -27,10 +27,8 @@ function splitToSequence(ctx: InferContext): void {
   if (axis === null) return;
   if (!hasInput(ctx, 1)) {
     const keep = ctx.int("keepdims", 1) !== 0;
-    {
-      setSequence(ctx, tensorType(dtype, keep ? shape.with(axis, 1) : shape.filter((_, i) => i !== axis)));
-      return;
-    }
+    setSequence(ctx, tensorType(dtype, keep ? shape.with(axis, 1) : shape.filter((_, i) => i !== axis)));
+    return;
   }
   const split = ctx.ints(1);
   const length = shape[axis];
