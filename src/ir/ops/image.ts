@@ -12,18 +12,6 @@ function roiAlign(ctx: InferContext): void {
   ]);
 }
 
-function maxRoiPool(ctx: InferContext): void {
-  const x = shapeOfRank(ctx, 0, 4);
-  const rois = shapeOfRank(ctx, 1, 2);
-  const pooled = ctx.ints_("pooled_shape");
-  ctx.set(0, ctx.dtype(0), [
-    rois?.[0] ?? ctx.fresh(),
-    x?.[1] ?? ctx.fresh(),
-    pooled?.[0] ?? ctx.fresh(),
-    pooled?.[1] ?? ctx.fresh(),
-  ]);
-}
-
 function gridSample(ctx: InferContext): void {
   const x = shapeOfRank(ctx, 0, 3);
   const grid = ctx.shape(1);
@@ -86,14 +74,6 @@ export const imageOps: readonly OpSpec[] = [
     outputs: count(1),
     infer: roiAlign,
     flops: (ctx) => 8 * (elements(ctx.outputs[0]) ?? 0) * Math.max(1, ctx.int("sampling_ratio", 1)) ** 2,
-  },
-  {
-    op: "MaxRoiPool",
-    domain: "",
-    versions: [1, 22],
-    inputs: count(2),
-    outputs: count(1),
-    infer: maxRoiPool,
   },
   {
     op: "GridSample",
