@@ -1,0 +1,38 @@
+import type { WrittenModel } from "../ir/onnx/index.ts";
+
+/** One file of a build. Paths are relative to the build folder and use `/`. */
+export interface ManifestFile {
+  readonly path: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+/** One tensor of a written model. */
+export type ManifestTensor = WrittenModel["tensors"][number];
+
+/** `manifest.json`: what the build consists of, byte for byte. It holds no time and no path of this machine. */
+export interface Manifest {
+  readonly schema: 1;
+  readonly diffpress: string;
+  readonly onnxruntime: string;
+  readonly input: { readonly name: string; readonly sha256: string; readonly bytes: number };
+  readonly recipe: { readonly sha256: string };
+  /** Every file of the build except this one and `report.json`, which holds measured times. Sorted by path. */
+  readonly files: readonly ManifestFile[];
+  /** Tensors per model file, in the order they are written. */
+  readonly models: { readonly [path: string]: readonly ManifestTensor[] };
+}
+
+/** Puts a manifest together, everything sorted. */
+export function makeManifest(parts: Omit<Manifest, "schema">): Manifest {
+  const byPath = (a: { path: string }, b: { path: string }): number => (a.path < b.path ? -1 : 1);
+  return {
+    schema: 1,
+    diffpress: parts.diffpress,
+    onnxruntime: parts.onnxruntime,
+    input: parts.input,
+    recipe: parts.recipe,
+    files: [...parts.files].sort(byPath),
+    models: Object.fromEntries(Object.entries(parts.models).sort(([a], [b]) => (a < b ? -1 : 1))),
+  };
+}
