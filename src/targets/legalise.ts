@@ -1,0 +1,36 @@
+import type { Json } from "../ir/tensor.ts";
+import type { Target } from "./target.ts";
+
+/** One pass of a legalisation with the options that differ from its defaults. */
+export interface LegaliseStep {
+  readonly name: string;
+  readonly options: { readonly [key: string]: Json };
+}
+
+const step = (name: string, options: LegaliseStep["options"] = {}): LegaliseStep => ({ name, options });
+
+/** Spelling of a capability that no fusion makes: the primitives stay as they are. */
+const PRIMITIVE = "decomposed";
+
+/**
+ * Passes that bring a model into the form a target takes, before any weight changes its format: opset first (fused
+ * operators need it), then the target's fused spellings, then everything it lacks written out.
+ */
+export function legalisePlan(target: Target): readonly LegaliseStep[] {
+  const { spelling } = target;
+  const steps = [step("convert-opset", { opset: target.opset.emit })];
+  if (spelling.layerNorm === "LayerNormalization") steps.push(step("fuse-layer-norm"));
+  if (spelling.rmsNorm === "RMSNormalization") steps.push(step("fuse-rms-norm"));
+  if (spelling.groupNorm === "GroupNormalization") steps.push(step("fuse-group-norm"));
+  for (const activation of [spelling.gelu, spelling.silu])
+    if (activation !== PRIMITIVE) steps.push(step("fuse-activation", { spelling: activation }));
+  if (spelling.attention !== PRIMITIVE) steps.push(step("fuse-attention", { spelling: spelling.attention }));
+  steps.push(step("fuse-gemm"));
+  steps.push(step("spell-ops"));
+  return steps;
+}
+
+/** Passes that end a build for a target, after the weights have their format: what its compiler wants to find stored. */
+export function finishPlan(target: Target): readonly LegaliseStep[] {
+  return target.shapes.static ? [step("store-shapes", { strict: true })] : [];
+}
