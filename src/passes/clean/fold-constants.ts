@@ -175,9 +175,12 @@ DequantizeLinear of a weight is never folded, and results much larger than their
     for (const [rule, count] of Object.entries(total)) {
       if (count > 0) ctx.decide({ node: "", kind: "applied", rule, count });
     }
+    const reasons = new Map<string, string[]>();
     for (const [id, why] of refused) {
-      if (graph.hasNode(id))
-        ctx.decide({ node: graph.node(id).name, kind: "skipped", rule: "evaluate", why });
+      if (graph.hasNode(id)) reasons.set(why, [...(reasons.get(why) ?? []), graph.node(id).name]);
+    }
+    for (const [why, nodes] of reasons) {
+      ctx.decide({ node: nodes[0]!, kind: "skipped", rule: "evaluate", why, count: nodes.length });
     }
   },
 });
