@@ -2,6 +2,7 @@ import { fail } from "../diagnostics/index.ts";
 import type { Json } from "../ir/tensor.ts";
 import { findPass, passGroups } from "../passes/index.ts";
 import type { Bindings } from "../passes/pass.ts";
+import { finishPlan, legalisePlan } from "../targets/legalise.ts";
 import type { Target } from "../targets/target.ts";
 import { nearestName } from "../calibrate/nearest.ts";
 import { stagesFor } from "./recipe/resolve.ts";
@@ -38,8 +39,6 @@ export interface PlanInput {
   readonly components: readonly ComponentInfo[];
   readonly targets: readonly Target[];
   readonly verify: boolean;
-  /** Passes a target needs to take a model at all, in order; they run before the lossy ones. */
-  readonly legalise: (target: Target, component: ComponentInfo) => readonly Stage[];
 }
 
 function planned(stage: Stage, from: PlannedPass["from"]): PlannedPass {
@@ -70,7 +69,8 @@ function stepsFor(input: PlanInput, component: ComponentInfo, target: Target, lo
   const portable = firstLossy < 0 ? stages : stages.slice(0, firstLossy);
   const rest = firstLossy < 0 ? [] : stages.slice(firstLossy).filter((p) => lossy || isExact(p));
   const missing = target.shapes.static ? staticBindings(component, asked, target.id) : {};
-  const legal = input.legalise(target, component).map((s) => planned(s, "target"));
+  const legal = legalisePlan(target).map((s) => planned(s, "target"));
+  const finish = finishPlan(target).map((s) => planned(s, "target"));
   const needed = specialise(missing, "target");
   return [
     ...specialise(asked, "shape"),
@@ -78,7 +78,8 @@ function stepsFor(input: PlanInput, component: ComponentInfo, target: Target, lo
     ...(needed.length > 0 ? [...needed, ...cleaned("target")] : []),
     ...legal,
     ...rest,
-    ...(legal.length + rest.length > 0 ? cleaned("target") : []),
+    ...cleaned("target"),
+    ...finish,
   ];
 }
 

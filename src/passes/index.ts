@@ -12,6 +12,9 @@ import { fuseGemm } from "./fuse/fuse-gemm.ts";
 import { fuseGroupNorm } from "./fuse/fuse-group-norm.ts";
 import { fuseLayerNorm } from "./fuse/fuse-layer-norm.ts";
 import { fuseRmsNorm } from "./fuse/fuse-rms-norm.ts";
+import { convertOpset } from "./legalise/convert-opset.ts";
+import { spellOps } from "./legalise/spell-ops.ts";
+import { storeShapes } from "./legalise/store-shapes.ts";
 import type { Pass } from "./pass.ts";
 
 /**
@@ -33,6 +36,9 @@ export const passes = [
   fuseAttention,
   fuseGemm,
   fuseAffine,
+  convertOpset,
+  spellOps,
+  storeShapes,
 ] as readonly Pass[];
 
 /**

@@ -1,0 +1,99 @@
+import { cloneModel } from "../ir/clone.ts";
+import type { Model } from "../ir/graph.ts";
+import { type WrittenModel, writeModel } from "../ir/onnx/index.ts";
+import { findPass } from "../passes/index.ts";
+import { type PassReport, type RunnerOptions, runPass } from "../passes/runner.ts";
+import type { Runtime } from "../runtime/index.ts";
+import type { Target } from "../targets/target.ts";
+import type { OnCompileEvent } from "./events.ts";
+import { asOutputFault, type OutputFolder } from "./output.ts";
+import type { PlannedPass } from "./plan.ts";
+import type { OutputLayout } from "./recipe/types.ts";
+
+/** What the passes of one chain made: the model, their reports, and the model as it was before the first lossy pass. */
+export interface ChainResult {
+  readonly model: Model;
+  readonly passes: readonly PassReport[];
+  /** `null` when a lossy pass had run before this chain. */
+  readonly exact: Model;
+}
+
+/** What a chain of passes needs besides its model. */
+export interface ChainOptions {
+  readonly runner: Omit<RunnerOptions, "trail" | "target" | "ranges">;
+  readonly target: Target | null;
+  readonly component: string;
+  /** Passes already run on the model. */
+  readonly trail: readonly string[];
+  /** Range statistics of the model as it is before the first lossy pass. */
+  readonly ranges: (model: Model) => Promise<RunnerOptions["ranges"]>;
+  readonly onEvent: OnCompileEvent;
+  /** Counts passes over the whole build, for progress. */
+  readonly counter: { done: number; readonly total: number };
+}
+
+/** Runs planned passes on a copy of `start`. Errors: those of the passes. */
+export async function runChain(
+  start: Model,
+  plan: readonly PlannedPass[],
+  options: ChainOptions,
+): Promise<ChainResult> {
+  const model = cloneModel(start);
+  const trail = [...options.trail];
+  const reports: PassReport[] = [];
+  let exact: Model | null = null;
+  let ranges: RunnerOptions["ranges"] = null;
+  for (const step of plan) {
+    const pass = findPass(step.pass)!;
+    options.onEvent({
+      kind: "stage",
+      target: options.target?.id ?? null,
+      component: options.component,
+      stage: pass.name,
+      step: options.counter.done,
+      steps: options.counter.total,
+    });
+    if (pass.effect === "lossy" && exact === null) {
+      exact = cloneModel(model);
+      ranges = await options.ranges(model);
+    }
+    const report = await runPass(model, pass, step.options, {
+      ...options.runner,
+      target: options.target,
+      ranges,
+      trail,
+    });
+    options.counter.done++;
+    if (report === null) break;
+    reports.push(report);
+  }
+  return { model, passes: reports, exact: exact ?? model };
+}
+
+/** What {@link writeComponent} needs. */
+export interface WriteOptions {
+  readonly output: OutputFolder;
+  readonly out: string;
+  readonly runtime: Runtime;
+  readonly layout: Required<OutputLayout>;
+  readonly target: string;
+  readonly component: string;
+  readonly onEvent: OnCompileEvent;
+}
+
+/** Writes a model below the build folder; paths in the result are relative to that folder. */
+export async function writeComponent(model: Model, file: string, options: WriteOptions): Promise<WrittenModel> {
+  const { output, layout, target, component } = options;
+  try {
+    const written = await writeModel(model, output.file(file), {
+      reader: options.runtime.reader,
+      external: { threshold: layout.inlineBelow, align: layout.align },
+      onProgress: (done: number, total: number) =>
+        options.onEvent({ kind: "bytes", target, component, done, total }),
+    });
+    const folder = file.slice(0, file.lastIndexOf("/") + 1);
+    return { ...written, files: written.files.map((f) => ({ ...f, path: folder + f.path })) };
+  } catch (cause) {
+    throw asOutputFault(options.out, cause);
+  }
+}
