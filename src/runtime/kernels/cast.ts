@@ -30,7 +30,7 @@ function clampTo(x: Float32Array, max: number): Float32Array {
   const out = new Float32Array(x.length);
   for (let i = 0; i < x.length; i++) {
     const v = x[i]!;
-    out[i] = v > max ? max : v < -max ? -max : v;
+    out[i] = Math.max(-max, Math.min(max, v));
   }
   return out;
 }
@@ -71,7 +71,7 @@ function toInteger(dtype: DType, e: Elements): Uint8Array {
   } else if (fromFloat) {
     for (let i = 0; i < e.length; i++) {
       const v = e[i]!;
-      out[i] = v >= hi ? hi : v <= lo ? lo : v;
+      out[i] = Math.max(lo, Math.min(hi, v));
     }
   } else out.set(e);
   return bits === 4 || bits === 2 ? packBits(out as Int8Array | Uint8Array, bits) : bytesOf(out);

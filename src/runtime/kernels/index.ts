@@ -1,8 +1,26 @@
+import { affineKernel } from "./affine.ts";
 import { castKernel } from "./cast.ts";
+import { concatKernel } from "./concat.ts";
+import { dequantizeBlocksKernel, dequantizeKernel } from "./dequantize.ts";
 import type { Kernel } from "./kernel.ts";
+import { quantizeBlocksKernel } from "./quantize-blocks.ts";
+import { quantizeChannelKernel } from "./quantize-channel.ts";
+import { quantizeGroupsKernel } from "./quantize-groups.ts";
+import { sliceKernel } from "./slice.ts";
 import { transposeKernel } from "./transpose.ts";
 
-const ALL: readonly Kernel[] = [castKernel, transposeKernel];
+const ALL: readonly Kernel[] = [
+  affineKernel,
+  castKernel,
+  concatKernel,
+  dequantizeBlocksKernel,
+  dequantizeKernel,
+  quantizeBlocksKernel,
+  quantizeChannelKernel,
+  quantizeGroupsKernel,
+  sliceKernel,
+  transposeKernel,
+];
 
 /** Every derivation kernel by name. */
 export const KERNELS: ReadonlyMap<string, Kernel> = new Map(ALL.map((k) => [k.name, k]));
