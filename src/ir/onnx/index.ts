@@ -1,0 +1,10 @@
+export { fileReader } from "./file-reader.ts";
+export type { ExternalOptions } from "./layout.ts";
+export { decodeModel, readModel } from "./read.ts";
+export {
+  encodeModel,
+  writeModel,
+  type WriteOptions,
+  type WriteProgress,
+  type WrittenModel,
+} from "./write.ts";
