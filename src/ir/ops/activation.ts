@@ -3,7 +3,7 @@ import { axisAttr, count, elements, sameAs } from "./shape-rules.ts";
 import type { CostContext, InferContext, OpSpec } from "./spec.ts";
 
 /** Softmax keeps the shape; before opset 13 it flattened at `axis`, which may then equal the rank. */
-function inferSoftmax(ctx: InferContext): void {
+function inferSoftmax(ctx: InferContext) {
   sameAs(ctx, 0);
   const rank = ctx.shape(0)?.length;
   if (rank === undefined || rank === 0) return;

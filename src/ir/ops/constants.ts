@@ -17,7 +17,7 @@ export function dtypeAttr(ctx: InferContext, name: string, fallback: DType | nul
 }
 
 /** The Constant operator spells its value in one of seven attributes. */
-function inferConstant(ctx: InferContext): void {
+function inferConstant(ctx: InferContext) {
   const { attrs } = ctx.node;
   for (const name of attrs.keys()) {
     const a = ctx.attr(name);
@@ -58,14 +58,14 @@ function inferConstant(ctx: InferContext): void {
   ctx.invalid("it has no value attribute");
 }
 
-function inferEyeLike(ctx: InferContext): void {
+function inferEyeLike(ctx: InferContext) {
   const code = ctx.attr("dtype");
   const shape = ctx.shape(0);
   if (shape !== null && shape.length !== 2) return ctx.invalid(`input has rank ${shape.length}, expected 2`);
   ctx.set(0, code?.kind === "int" ? dtypeAttr(ctx, "dtype") : ctx.dtype(0), shape ?? freshShape(ctx, 2));
 }
 
-function inferConstantOfShape(ctx: InferContext): void {
+function inferConstantOfShape(ctx: InferContext) {
   const value = ctx.attr("value");
   const dtype = value?.kind === "tensor" ? value.value.dtype : "f32";
   const dims = ctx.data(0);
@@ -82,7 +82,7 @@ function inferConstantOfShape(ctx: InferContext): void {
   if (fill !== undefined) ctx.setData(0, new Array<Dim>(size).fill(fill));
 }
 
-function inferRange(ctx: InferContext): void {
+function inferRange(ctx: InferContext) {
   const dtype = commonDType(ctx, [0, 1, 2]);
   const [start, limit, delta] = [ctx.data(0)?.[0], ctx.data(1)?.[0], ctx.data(2)?.[0]];
   if (start === undefined || limit === undefined || typeof delta !== "number" || delta === 0)

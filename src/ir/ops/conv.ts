@@ -8,7 +8,7 @@ import type { CostContext, InferContext, OpSpec, WeightRole } from "./spec.ts";
 import { plainInt, transposedLength, windowLength, windowOf } from "./window.ts";
 
 /** Shape rule of every convolution: activation and weight inputs differ per spelling. */
-function inferConv(ctx: InferContext, dtype: DType | null, activation: number, weight: number): void {
+function inferConv(ctx: InferContext, dtype: DType | null, activation: number, weight: number) {
   const x = ctx.shape(activation);
   const w = ctx.shape(weight);
   const rank = x?.length ?? w?.length ?? null;
@@ -31,7 +31,7 @@ function inferConv(ctx: InferContext, dtype: DType | null, activation: number, w
   ctx.set(0, dtype, out);
 }
 
-function inferConvTranspose(ctx: InferContext): void {
+function inferConvTranspose(ctx: InferContext) {
   const dtype = commonDType(ctx, [0, 1]);
   const x = ctx.shape(0);
   const w = ctx.shape(1);

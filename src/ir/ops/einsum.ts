@@ -21,7 +21,7 @@ export function parseEquation(text: string): Equation | null {
   return { operands, result: (all.includes(".") ? "." : "") + once.sort().join("") };
 }
 
-function inferEinsum(ctx: InferContext): void {
+function inferEinsum(ctx: InferContext) {
   const inputs = ctx.node.inputs.map((_, i) => i);
   const dtype = commonDType(ctx, inputs);
   const equation = parseEquation(ctx.str("equation", ""));

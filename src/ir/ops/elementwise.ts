@@ -74,7 +74,7 @@ function binary(
 
 /** Any number of broadcast inputs of one dtype. */
 function variadic(op: string, versions: Versions): OpSpec {
-  const arithmetic = op === "Sum" ? ARITHMETIC["Add"] : ARITHMETIC[op];
+  const arithmetic = ARITHMETIC[op === "Sum" ? "Add" : op];
   return {
     op,
     domain: "",
@@ -143,14 +143,14 @@ function castTarget(ctx: InferContext): DType | null {
   return dtype;
 }
 
-function inferCast(ctx: InferContext, to: DType | null): void {
+function inferCast(ctx: InferContext, to: DType | null) {
   const from = ctx.dtype(0);
   ctx.set(0, to, ctx.shape(0));
   if (to === null || from === null || !isFollowed(from)) return;
   followElementwise(ctx, [0], ctx.shape(0), to, (x) => castElement(x, from, to));
 }
 
-function inferClip(ctx: InferContext): void {
+function inferClip(ctx: InferContext) {
   ctx.set(0, ctx.dtype(0), ctx.shape(0));
   if (ctx.opset < 11) return;
   const bounds = [1, 2].filter((i) => hasInput(ctx, i));
@@ -163,7 +163,7 @@ function inferClip(ctx: InferContext): void {
   });
 }
 
-function inferWhere(ctx: InferContext): void {
+function inferWhere(ctx: InferContext) {
   const condition = ctx.dtype(0);
   if (condition !== null && condition !== "bool")
     return ctx.invalid(`condition is ${condition}, expected bool`);
@@ -176,7 +176,7 @@ function inferWhere(ctx: InferContext): void {
   });
 }
 
-function inferBitCast(ctx: InferContext): void {
+function inferBitCast(ctx: InferContext) {
   const to = castTarget(ctx);
   const from = ctx.dtype(0);
   if (to !== null && from !== null && DTYPES[to].bits !== DTYPES[from].bits)

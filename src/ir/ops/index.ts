@@ -2,7 +2,6 @@ import { activationOps } from "./activation.ts";
 import { attentionOps } from "./attention.ts";
 import { constantsOps } from "./constants.ts";
 import { contribOps } from "./contrib.ts";
-import { contribAttentionOps } from "./contrib-attention.ts";
 import { contribQuantizeOps } from "./contrib-quantize.ts";
 import { controlFlowOps } from "./control-flow.ts";
 import { convOps } from "./conv.ts";
@@ -35,7 +34,6 @@ export const OPS: readonly OpSpec[] = [
   ...attentionOps,
   ...constantsOps,
   ...contribOps,
-  ...contribAttentionOps,
   ...contribQuantizeOps,
   ...controlFlowOps,
   ...convOps,

@@ -6,7 +6,7 @@ import type { InferContext, OpSpec, OpTrait } from "./spec.ts";
 
 const MOVES: readonly OpTrait[] = ["moves-data"];
 
-function inferGather(ctx: InferContext): void {
+function inferGather(ctx: InferContext) {
   const data = ctx.shape(0);
   const indices = ctx.shape(1);
   if (data === null) return ctx.set(0, ctx.dtype(0), null);
@@ -18,7 +18,7 @@ function inferGather(ctx: InferContext): void {
 }
 
 /** Picks rows along axis 0 of followed values. */
-function gatherData(ctx: InferContext, shape: readonly Dim[]): void {
+function gatherData(ctx: InferContext, shape: readonly Dim[]) {
   const values = ctx.data(0);
   const picks = ctx.data(1);
   const rows = shape[0];
@@ -38,7 +38,7 @@ function gatherData(ctx: InferContext, shape: readonly Dim[]): void {
   if (out.length <= 1024) ctx.setData(0, out);
 }
 
-function inferGatherElements(ctx: InferContext): void {
+function inferGatherElements(ctx: InferContext) {
   const [data, indices] = [ctx.shape(0), ctx.shape(1)];
   if (data !== null && indices !== null && data.length !== indices.length)
     return ctx.invalid(`data has rank ${data.length}, indices have ${indices.length}`);
@@ -46,7 +46,7 @@ function inferGatherElements(ctx: InferContext): void {
   ctx.set(0, ctx.dtype(0), indices);
 }
 
-function inferGatherND(ctx: InferContext): void {
+function inferGatherND(ctx: InferContext) {
   const [data, indices] = [ctx.shape(0), ctx.shape(1)];
   const depth = indices?.at(-1);
   if (data === null || indices === null || typeof depth !== "number") return ctx.set(0, ctx.dtype(0), null);
@@ -56,7 +56,7 @@ function inferGatherND(ctx: InferContext): void {
   ctx.set(0, ctx.dtype(0), [...indices.slice(0, -1), ...data.slice(batch + depth)]);
 }
 
-function inferScatter(ctx: InferContext): void {
+function inferScatter(ctx: InferContext) {
   commonDType(ctx, [0, 2]);
   sameAs(ctx, 0);
 }
@@ -73,7 +73,7 @@ function scatter(op: string, versions: readonly number[], shapeInputs?: readonly
   };
 }
 
-function inferOneHot(ctx: InferContext): void {
+function inferOneHot(ctx: InferContext) {
   const indices = ctx.shape(0);
   const dtype = ctx.dtype(2);
   if (indices === null) return ctx.set(0, dtype, null);
@@ -83,13 +83,13 @@ function inferOneHot(ctx: InferContext): void {
   ctx.set(0, dtype, [...indices.slice(0, axis), depth, ...indices.slice(axis)]);
 }
 
-function inferNonZero(ctx: InferContext): void {
+function inferNonZero(ctx: InferContext) {
   const rank = ctx.shape(0)?.length;
   // A scalar counts as a vector of one element.
   ctx.set(0, "i64", [rank === undefined ? ctx.fresh() : Math.max(rank, 1), ctx.fresh()]);
 }
 
-function inferTopK(ctx: InferContext): void {
+function inferTopK(ctx: InferContext) {
   const shape = ctx.shape(0);
   const dtype = ctx.dtype(0);
   let out: Dim[] | null = null;
@@ -104,7 +104,7 @@ function inferTopK(ctx: InferContext): void {
   ctx.set(1, "i64", out);
 }
 
-function inferUnique(ctx: InferContext): void {
+function inferUnique(ctx: InferContext) {
   const shape = ctx.shape(0);
   const u = ctx.fresh();
   const rank = shape?.length ?? null;
@@ -125,7 +125,7 @@ function inferUnique(ctx: InferContext): void {
   ctx.set(3, "i64", [u]);
 }
 
-function inferCompress(ctx: InferContext): void {
+function inferCompress(ctx: InferContext) {
   if (ctx.attr("axis") === undefined) return ctx.set(0, ctx.dtype(0), [ctx.fresh()]);
   const shape = ctx.shape(0);
   if (shape === null) return ctx.set(0, ctx.dtype(0), null);

@@ -13,7 +13,7 @@ function vectorLength(ctx: InferContext, i: number): number | null {
   return shape?.length === 1 && typeof shape[0] === "number" ? shape[0] : null;
 }
 
-function inferShape(ctx: InferContext): void {
+function inferShape(ctx: InferContext) {
   const shape = ctx.shape(0);
   if (shape === null) return ctx.set(0, "i64", [ctx.fresh()]);
   const clamp = (x: number): number => Math.min(Math.max(x < 0 ? x + shape.length : x, 0), shape.length);
@@ -22,7 +22,7 @@ function inferShape(ctx: InferContext): void {
   ctx.setData(0, part);
 }
 
-function inferSize(ctx: InferContext): void {
+function inferSize(ctx: InferContext) {
   ctx.set(0, "i64", []);
   const shape = ctx.shape(0);
   if (shape !== null) ctx.setData(0, [productDim(shape)]);
@@ -85,7 +85,7 @@ function resolveReshape(ctx: InferContext, input: Shape, target: readonly Dim[])
   return dims;
 }
 
-function inferReshape(ctx: InferContext): void {
+function inferReshape(ctx: InferContext) {
   const target = ctx.opset < 5 ? (ctx.ints_("shape") ?? null) : ctx.data(1);
   if (target === null) return setRank(ctx, 0, ctx.dtype(0), vectorLength(ctx, 1));
   const shape = resolveReshape(ctx, ctx.shape(0), target);
@@ -93,7 +93,7 @@ function inferReshape(ctx: InferContext): void {
   passData(ctx);
 }
 
-function inferFlatten(ctx: InferContext): void {
+function inferFlatten(ctx: InferContext) {
   const shape = ctx.shape(0);
   if (shape === null) return setRank(ctx, 0, ctx.dtype(0), 2);
   const raw = ctx.int("axis", 1);
@@ -103,7 +103,7 @@ function inferFlatten(ctx: InferContext): void {
   passData(ctx);
 }
 
-function inferTranspose(ctx: InferContext): void {
+function inferTranspose(ctx: InferContext) {
   const shape = ctx.shape(0);
   const given = ctx.ints_("perm");
   if (shape === null) return setRank(ctx, 0, ctx.dtype(0), given?.length ?? null);
@@ -117,7 +117,7 @@ function inferTranspose(ctx: InferContext): void {
   rearrangeData(ctx, out, (index, axis) => index[inverse[axis]!]!);
 }
 
-function inferSqueeze(ctx: InferContext): void {
+function inferSqueeze(ctx: InferContext) {
   const shape = ctx.shape(0);
   const axes = axesOf(ctx, 1);
   passData(ctx);
@@ -142,7 +142,7 @@ function inferSqueeze(ctx: InferContext): void {
   );
 }
 
-function inferUnsqueeze(ctx: InferContext): void {
+function inferUnsqueeze(ctx: InferContext) {
   const shape = ctx.shape(0);
   const axes = axesOf(ctx, 1);
   passData(ctx);
@@ -163,7 +163,7 @@ function inferUnsqueeze(ctx: InferContext): void {
   );
 }
 
-function inferExpand(ctx: InferContext): void {
+function inferExpand(ctx: InferContext) {
   const target = ctx.data(1);
   const shape = ctx.shape(0);
   if (target === null) {
@@ -179,7 +179,7 @@ function inferExpand(ctx: InferContext): void {
   ctx.setData(0, broadcastData(data, shape as readonly number[], out as readonly number[]));
 }
 
-function inferTile(ctx: InferContext): void {
+function inferTile(ctx: InferContext) {
   const shape = ctx.shape(0);
   if (shape === null) return setRank(ctx, 0, ctx.dtype(0), ctx.opset < 6 ? null : vectorLength(ctx, 1));
   if (ctx.opset < 6) {

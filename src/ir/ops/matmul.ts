@@ -82,7 +82,7 @@ export function matrixRole(options: {
   };
 }
 
-function matmul(ctx: InferContext, dtype: DType | null, a: number, b: number): void {
+function matmul(ctx: InferContext, dtype: DType | null, a: number, b: number) {
   ctx.set(0, dtype, matmulShape(ctx, ctx.shape(a), ctx.shape(b)));
 }
 
@@ -121,7 +121,7 @@ function fused(op: string): OpSpec {
 }
 
 /** Shape of a linear layer whose packed weight says its sizes in attributes K and N (MatMulNBits). */
-function inferNBits(ctx: InferContext): void {
+function inferNBits(ctx: InferContext) {
   const a = shapeOfRank(ctx, 0, 1);
   const [k, n] = [ctx.int("K", 0), ctx.int("N", 0)];
   if (k < 1 || n < 1) return ctx.invalid(`K is ${k} and N is ${n}, both must be positive`);

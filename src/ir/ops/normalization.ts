@@ -12,7 +12,7 @@ function normFlops(c: CostContext): number {
 }
 
 /** Parameters of a per-channel normalisation must have one entry per channel. */
-function checkChannels(ctx: InferContext, inputs: readonly number[]): void {
+function checkChannels(ctx: InferContext, inputs: readonly number[]) {
   const channels = ctx.shape(0)?.[1];
   for (const i of inputs) {
     const n = ctx.shape(i)?.[0];
@@ -22,7 +22,7 @@ function checkChannels(ctx: InferContext, inputs: readonly number[]): void {
 }
 
 /** Y and, in training, running statistics; opsets below 14 listed up to five outputs. */
-function inferBatchNorm(ctx: InferContext): void {
+function inferBatchNorm(ctx: InferContext) {
   sameAs(ctx, 0);
   shapeOfRank(ctx, 0, 2);
   checkChannels(ctx, [1, 2, 3, 4]);
@@ -30,13 +30,13 @@ function inferBatchNorm(ctx: InferContext): void {
   for (let o = 1; o < ctx.node.outputs.length; o++) ctx.set(o, ctx.dtype(3) ?? ctx.dtype(0), [channels]);
 }
 
-function inferInstanceNorm(ctx: InferContext): void {
+function inferInstanceNorm(ctx: InferContext) {
   sameAs(ctx, 0);
   shapeOfRank(ctx, 0, 3);
   checkChannels(ctx, [1, 2]);
 }
 
-function inferGroupNorm(ctx: InferContext): void {
+function inferGroupNorm(ctx: InferContext) {
   sameAs(ctx, 0);
   const shape = shapeOfRank(ctx, 0, 2);
   const groups = ctx.int("num_groups", 0);
@@ -50,7 +50,7 @@ function inferGroupNorm(ctx: InferContext): void {
 }
 
 /** Outputs 1 and 2 are mean and inverse deviation with the normalised axes reduced to 1, in `stash_type`. */
-function inferLayerNorm(ctx: InferContext): void {
+function inferLayerNorm(ctx: InferContext) {
   sameAs(ctx, 0);
   const shape = ctx.shape(0);
   const stash: DType | null = dtypeAttr(ctx, "stash_type", "f32");
@@ -60,14 +60,14 @@ function inferLayerNorm(ctx: InferContext): void {
 }
 
 /** The type of the scale decides the output of RMSNormalization. */
-function inferRmsNorm(ctx: InferContext): void {
+function inferRmsNorm(ctx: InferContext) {
   const shape = ctx.shape(0);
   if (shape !== null && axisAttr(ctx, shape.length, -1) === null) return;
   ctx.set(0, ctx.dtype(1) ?? ctx.dtype(0), shape);
 }
 
 /** Training mode is decided by an attribute before opset 12 and by an input since. The mask is bool since 10. */
-function inferDropout(ctx: InferContext): void {
+function inferDropout(ctx: InferContext) {
   sameAs(ctx, 0);
   if (ctx.node.outputs.length > 1) ctx.set(1, ctx.opset < 10 ? ctx.dtype(0) : "bool", ctx.shape(0));
 }

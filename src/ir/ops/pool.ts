@@ -3,7 +3,7 @@ import { count, elements, freshShape, shapeOfRank } from "./shape-rules.ts";
 import type { CostContext, InferContext, OpSpec, OpTrait } from "./spec.ts";
 import { transposedLength, windowLength, windowOf } from "./window.ts";
 
-function inferPool(ctx: InferContext): void {
+function inferPool(ctx: InferContext) {
   const shape = shapeOfRank(ctx, 0, 3);
   const dtype = ctx.dtype(0);
   const indexed = ctx.node.outputs.length > 1;
@@ -28,13 +28,13 @@ function poolFlops(c: CostContext): number {
   return (elements(c.outputs[0]) ?? 0) * (elements(c.ints_("kernel_shape")) ?? 1);
 }
 
-function inferGlobalPool(ctx: InferContext): void {
+function inferGlobalPool(ctx: InferContext) {
   const shape = shapeOfRank(ctx, 0, 2);
   ctx.set(0, ctx.dtype(0), shape === null ? null : shape.map((d, i) => (i < 2 ? d : 1)));
 }
 
 /** MaxUnpool undoes a MaxPool: the transposed window, or the shape its third input gives. */
-function inferMaxUnpool(ctx: InferContext): void {
+function inferMaxUnpool(ctx: InferContext) {
   const shape = shapeOfRank(ctx, 0, 3);
   const kernel = ctx.ints_("kernel_shape");
   if (kernel === undefined) return ctx.invalid("kernel_shape is missing");
@@ -52,7 +52,7 @@ function inferMaxUnpool(ctx: InferContext): void {
   );
 }
 
-function inferMaxRoiPool(ctx: InferContext): void {
+function inferMaxRoiPool(ctx: InferContext) {
   const x = shapeOfRank(ctx, 0, 3);
   const pooled = ctx.ints_("pooled_shape");
   if (pooled === undefined) return ctx.invalid("pooled_shape is missing");

@@ -4,7 +4,7 @@ import { count, elements, hasInput } from "./shape-rules.ts";
 import type { InferContext, OpSpec } from "./spec.ts";
 
 /** Output type of QuantizeLinear: the zero point's, else `output_dtype`, else u8 (QuantizeLinear-21). */
-function inferQuantize(ctx: InferContext): void {
+function inferQuantize(ctx: InferContext) {
   const zero = hasInput(ctx, 2) ? ctx.dtype(2) : null;
   const asked = dtypeAttr(ctx, "output_dtype");
   if (zero !== null && asked !== null && zero !== asked)
@@ -14,7 +14,7 @@ function inferQuantize(ctx: InferContext): void {
 }
 
 /** Output type of DequantizeLinear: `output_dtype` (23), else the scale's. */
-function inferDequantize(ctx: InferContext): void {
+function inferDequantize(ctx: InferContext) {
   const x = ctx.dtype(0);
   const zero = ctx.dtype(2);
   if (x !== null && zero !== null && x !== zero)
@@ -23,7 +23,7 @@ function inferDequantize(ctx: InferContext): void {
   ctx.set(0, dtypeAttr(ctx, "output_dtype") ?? scale, ctx.shape(0));
 }
 
-function inferDynamicQuantize(ctx: InferContext): void {
+function inferDynamicQuantize(ctx: InferContext) {
   ctx.set(0, "u8", ctx.shape(0));
   ctx.set(1, "f32", []);
   ctx.set(2, "u8", []);

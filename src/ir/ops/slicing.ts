@@ -19,7 +19,7 @@ const MOVES: readonly OpTrait[] = ["moves-data"];
 /** Slice bounds at least this far out mean "to the end", whatever the length. */
 const UNBOUNDED = 2 ** 31 - 1;
 
-function inferConcat(ctx: InferContext): void {
+function inferConcat(ctx: InferContext) {
   const all = ctx.node.inputs.map((_, i) => i);
   const dtype = commonDType(ctx, all);
   const known = all.map((i) => ctx.shape(i));
@@ -49,14 +49,14 @@ function inferConcat(ctx: InferContext): void {
 }
 
 /** Joins values along axis 0; parts that are not known become unknown elements. */
-function concatData(ctx: InferContext, all: readonly number[], out: readonly Dim[]): void {
+function concatData(ctx: InferContext, all: readonly number[], out: readonly Dim[]) {
   if (followedSize(out) === null || all.every((i) => ctx.data(i) === null)) return;
   const values: Dim[] = [];
   for (const i of all) values.push(...(ctx.data(i) ?? freshShape(ctx, followedSize(ctx.shape(i)) ?? 0)));
   ctx.setData(0, values);
 }
 
-function inferSplit(ctx: InferContext): void {
+function inferSplit(ctx: InferContext) {
   const shape = ctx.shape(0);
   const dtype = ctx.dtype(0);
   const n = ctx.node.outputs.length;
@@ -148,7 +148,7 @@ function sliceRange(dim: Dim, start: Dim, end: Dim, step: number): Range | null 
   return { length, start: typeof s === "number" ? s : null, step };
 }
 
-function inferSlice(ctx: InferContext): void {
+function inferSlice(ctx: InferContext) {
   const shape = ctx.shape(0);
   if (shape === null) return ctx.set(0, ctx.dtype(0), null);
   const old = ctx.opset < 10;
@@ -191,7 +191,7 @@ function lengthOf(ctx: InferContext, i: number): number | null {
   return typeof d === "number" ? d : null;
 }
 
-function inferPad(ctx: InferContext): void {
+function inferPad(ctx: InferContext) {
   const shape = ctx.shape(0);
   if (shape === null) return ctx.set(0, ctx.dtype(0), null);
   const pads = ctx.opset < 11 ? (ctx.ints_("pads") ?? ctx.ints_("paddings") ?? null) : ctx.data(1);

@@ -5,7 +5,7 @@ import type { CostContext, InferContext, OpSpec, OpTrait } from "./spec.ts";
 
 const MOVES: readonly OpTrait[] = ["moves-data"];
 
-function inferDepthToSpace(ctx: InferContext): void {
+function inferDepthToSpace(ctx: InferContext) {
   const shape = shapeOfRank(ctx, 0, 4, 4);
   const b = ctx.int("blocksize", 0);
   if (b < 1) return ctx.invalid(`blocksize is ${b}`);
@@ -16,7 +16,7 @@ function inferDepthToSpace(ctx: InferContext): void {
   ctx.set(0, ctx.dtype(0), [n, divDim(c, b * b), mulDim(h, b), mulDim(w, b)]);
 }
 
-function inferSpaceToDepth(ctx: InferContext): void {
+function inferSpaceToDepth(ctx: InferContext) {
   const shape = shapeOfRank(ctx, 0, 4, 4);
   const b = ctx.int("blocksize", 0);
   if (b < 1) return ctx.invalid(`blocksize is ${b}`);
@@ -34,7 +34,7 @@ function scaled(ctx: InferContext, dim: Dim, scale: Dim): Dim {
   return floorDim(mulDim(dim, scale));
 }
 
-function inferUpsample(ctx: InferContext): void {
+function inferUpsample(ctx: InferContext) {
   const shape = ctx.shape(0);
   if (shape === null) return ctx.set(0, ctx.dtype(0), null);
   const attr = ctx.attr("scales");
@@ -65,7 +65,7 @@ function keepAspect(
   return dims.map((d) => Math.floor(factor * (d as number) + 0.5));
 }
 
-function inferResize(ctx: InferContext): void {
+function inferResize(ctx: InferContext) {
   if (ctx.opset < 11) return inferUpsample(ctx);
   const shape = ctx.shape(0);
   if (shape === null) return ctx.set(0, ctx.dtype(0), null);
@@ -98,7 +98,7 @@ function resizeFlops(c: CostContext): number {
   return size * 2 * (name === "cubic" ? 4 : 2) ** axes;
 }
 
-function inferCenterCropPad(ctx: InferContext): void {
+function inferCenterCropPad(ctx: InferContext) {
   const shape = ctx.shape(0);
   if (shape === null) return ctx.set(0, ctx.dtype(0), null);
   const axes = normalizeAxes(ctx.ints_("axes") ?? shape.map((_, i) => i), shape.length);

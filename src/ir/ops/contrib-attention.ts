@@ -1,3 +1,0 @@
-import type { OpSpec } from "./spec.ts";
-
-export const contribAttentionOps: readonly OpSpec[] = [];
