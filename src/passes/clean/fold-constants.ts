@@ -1,5 +1,13 @@
-import { elementCount } from "../../ir/dtype.ts";
-import { attrFloat, type Graph, type Node, type NodeId, subgraphs, type ValueId } from "../../ir/graph.ts";
+import { DTYPES, dtypeOf, elementCount, isFloat } from "../../ir/dtype.ts";
+import {
+  attrFloat,
+  attrInt,
+  type Graph,
+  type Node,
+  type NodeId,
+  subgraphs,
+  type ValueId,
+} from "../../ir/graph.ts";
 import { opSpec } from "../../ir/ops/index.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import { f32Tensor, i64Tensor, type Tensor, tensorBytes } from "../../ir/tensor.ts";
@@ -13,9 +21,21 @@ export interface FoldOptions {
   maxBytes: number;
 }
 
+/** Constants with fewer elements are not worth keeping narrow. */
+const STORED_NARROW = 256;
+
+/** A Cast that widens a constant of many narrow elements: the narrow form is how the weight is stored. */
+function widensWeight(graph: Graph, node: Node): boolean {
+  const stored = node.op === "Cast" ? graph.constant(node.inputs[0]) : null;
+  const to = stored === null ? null : dtypeOf(attrInt(node, "to") ?? 0);
+  if (stored === null || to === null || stored.dtype === "bool") return false;
+  const narrower = DTYPES[stored.dtype].bits < DTYPES[to].bits && DTYPES[stored.dtype].bits <= 16;
+  return narrower && isFloat(to) && elementCount(stored.dims) >= STORED_NARROW;
+}
+
 /** Nodes that must keep their constant input as it is: folding them would undo a compression. */
-function keepsConstant(node: Node): boolean {
-  return node.op === "DequantizeLinear" || node.domain !== "";
+function keepsConstant(graph: Graph, node: Node): boolean {
+  return node.op === "DequantizeLinear" || node.domain !== "" || widensWeight(graph, node);
 }
 
 /** The tensor a Constant node holds, in whichever attribute it is written. */
@@ -30,9 +50,9 @@ function constantNodeTensor(node: Node): Tensor | null {
   return null;
 }
 
-function foldable(node: Node): boolean {
+function foldable(graph: Graph, node: Node): boolean {
   const spec = opSpec(node.domain, node.op);
-  if (spec === undefined || keepsConstant(node)) return false;
+  if (spec === undefined || keepsConstant(graph, node)) return false;
   return !spec.traits?.includes("nondeterministic") && subgraphs(node).length === 0;
 }
 
@@ -52,7 +72,7 @@ function foldKnown(graph: Graph, ctx: PassContext): { constants: number; shapes:
       continue;
     }
     const out = node.outputs[0];
-    if (node.outputs.length !== 1 || out === null || out === undefined || !foldable(node)) continue;
+    if (node.outputs.length !== 1 || out === null || out === undefined || !foldable(graph, node)) continue;
     const data = inferred.data(out);
     const dtype = inferred.dtype(out);
     const dims = inferred.staticShape(out);
@@ -73,7 +93,7 @@ function foldDerived(graph: Graph, ctx: PassContext, options: FoldOptions): numb
   let count = 0;
   for (const node of graph.nodes()) {
     const weight = graph.constant(node.inputs[0]);
-    if (weight === null || tensorBytes(weight) <= options.maxBytes || !foldable(node)) continue;
+    if (weight === null || tensorBytes(weight) <= options.maxBytes || !foldable(graph, node)) continue;
     const out = node.outputs[0]!;
     const tensor = derive(node, weight, shapes.staticShape(out));
     if (tensor === null) continue;
@@ -95,7 +115,7 @@ function constantNodes(
   const known = new Set<ValueId>();
   const out: Node[] = [];
   for (const node of graph.nodes()) {
-    if (!foldable(node) || node.outputs.length === 0 || refused.has(node.id)) continue;
+    if (!foldable(graph, node) || node.outputs.length === 0 || refused.has(node.id)) continue;
     let bytes = 0;
     const constant = node.inputs.every((i) => {
       if (i === null || known.has(i)) return true;
@@ -144,7 +164,7 @@ export const foldConstants = definePass<FoldOptions>({
 around every Reshape) become constants without running anything. Transposes, reshapes and casts of large weights
 become lazy derivations: no bytes move until the writer streams them. Everything else that is constant is cut out into
 one small model and run by onnxruntime without optimisation, so the result is what the runtime would have computed.
-DequantizeLinear of a weight is never folded, and results much larger than their inputs are left alone.`,
+DequantizeLinear of a weight and the Cast that widens a stored weight are never folded, and results much larger than their inputs are left alone.`,
   effect: "exact",
   options: {
     type: "object",
