@@ -24,9 +24,9 @@ import { sequencesOps } from "./sequences.ts";
 import { signalOps } from "./signal.ts";
 import { slicingOps } from "./slicing.ts";
 import { spatialOps } from "./spatial.ts";
+import type { OpSpec, OpTrait } from "./spec.ts";
 import { stringsOps } from "./strings.ts";
 import { trainingOps } from "./training.ts";
-import type { OpSpec, OpTrait } from "./spec.ts";
 
 /** Every operator this version knows; order has no meaning. A new table is one line here. */
 export const OPS: readonly OpSpec[] = [
@@ -82,3 +82,5 @@ export function opSpec(domain: string, op: string): OpSpec | undefined {
 export function hasTrait(node: { readonly domain: string; readonly op: string }, trait: OpTrait): boolean {
   return opSpec(node.domain, node.op)?.traits?.includes(trait) ?? false;
 }
+
+export { type DimBindings, type NodeCost, nodeCost, weightRole } from "./queries.ts";
