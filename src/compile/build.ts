@@ -1,3 +1,4 @@
+import { DiffpressError } from "../diagnostics/index.ts";
 import { cloneModel } from "../ir/clone.ts";
 import type { Model } from "../ir/graph.ts";
 import { type WrittenModel, writeModel } from "../ir/onnx/index.ts";
@@ -6,7 +7,7 @@ import { type PassReport, type RunnerOptions, runPass } from "../passes/runner.t
 import type { Runtime } from "../runtime/index.ts";
 import type { Target } from "../targets/target.ts";
 import type { OnCompileEvent } from "./events.ts";
-import { asOutputFault, type OutputFolder } from "./output.ts";
+import type { OutputFolder } from "./output.ts";
 import type { PlannedPass } from "./plan.ts";
 import type { OutputLayout } from "./recipe/types.ts";
 
@@ -81,19 +82,39 @@ export interface WriteOptions {
   readonly onEvent: OnCompileEvent;
 }
 
+/** The same diagnostic with the path people know instead of the one files have while the build is unfinished. */
+function atFinalPlace(cause: unknown, staging: string, out: string): unknown {
+  if (!(cause instanceof DiffpressError)) return cause;
+  const { details } = cause.diagnostic;
+  if (!("path" in details) || !details.path.startsWith(staging)) return cause;
+  const path = out + details.path.slice(staging.length);
+  return new DiffpressError(
+    {
+      ...cause.diagnostic,
+      message: cause.message.replaceAll(details.path, path),
+      details: { ...details, path },
+    },
+    cause,
+  );
+}
+
 /** Writes a model below the build folder; paths in the result are relative to that folder. */
-export async function writeComponent(model: Model, file: string, options: WriteOptions): Promise<WrittenModel> {
+export async function writeComponent(
+  model: Model,
+  file: string,
+  options: WriteOptions,
+): Promise<WrittenModel> {
   const { output, layout, target, component } = options;
   try {
     const written = await writeModel(model, output.file(file), {
       reader: options.runtime.reader,
       external: { threshold: layout.inlineBelow, align: layout.align },
-      onProgress: (done: number, total: number) =>
-        options.onEvent({ kind: "bytes", target, component, done, total }),
+      onProgress: ({ bytesDone, bytesTotal }) =>
+        options.onEvent({ kind: "bytes", target, component, done: bytesDone, total: bytesTotal }),
     });
     const folder = file.slice(0, file.lastIndexOf("/") + 1);
     return { ...written, files: written.files.map((f) => ({ ...f, path: folder + f.path })) };
   } catch (cause) {
-    throw asOutputFault(options.out, cause);
+    throw atFinalPlace(cause, output.staging, options.out);
   }
 }

@@ -3,12 +3,13 @@ import { type DType, DTYPES, elementCount } from "../ir/dtype.ts";
 import type { Dense } from "../ir/evaluator.ts";
 import type { Model } from "../ir/graph.ts";
 import { createRng, gaussian } from "../numeric/rng.ts";
-import { f32ToF16, f16ToF32 } from "../numeric/f16.ts";
+import { f32ToF16 } from "../numeric/f16.ts";
 import type { Bindings } from "../passes/pass.ts";
 import type { Exactness } from "../report/types.ts";
 import type { Runtime } from "../runtime/index.ts";
+import { compareOnInputs } from "../verify/inputs.ts";
 import { deduceBindings } from "./shapes.ts";
-import type { SourceComponent } from "./types.ts";
+import type { SourceComponent } from "./source.ts";
 
 /**
  * Largest output error over the output's largest magnitude that counts as float rounding: reordered fp32 sums over a
@@ -72,37 +73,6 @@ export function seededFeeds(
   return feeds;
 }
 
-/** Numbers of a float tensor, or `null` for other types, which must be equal byte for byte. */
-function floats(d: Dense): ArrayLike<number> | null {
-  const { buffer, byteOffset, byteLength } = d.bytes.slice();
-  if (d.dtype === "f32") return new Float32Array(buffer, byteOffset, byteLength / 4);
-  if (d.dtype === "f64") return new Float64Array(buffer, byteOffset, byteLength / 8);
-  if (d.dtype === "f16") return f16ToF32(new Uint16Array(buffer, byteOffset, byteLength / 2));
-  return null;
-}
-
-/** Largest difference over the largest magnitude of the reference; 0 for equal, Infinity for other shapes or types. */
-export function outputError(reference: Dense, candidate: Dense): number {
-  if (reference.dtype !== candidate.dtype || reference.dims.join() !== candidate.dims.join()) return Infinity;
-  const a = floats(reference);
-  const b = floats(candidate);
-  if (a === null || b === null)
-    return reference.bytes.every((x, i) => x === candidate.bytes[i]) ? 0 : Infinity;
-  let size = 0;
-  let worst = 0;
-  for (let i = 0; i < a.length; i++) {
-    const [x, y] = [a[i]!, b[i]!];
-    if (Number.isNaN(x) && Number.isNaN(y)) continue;
-    if (x === y) continue;
-    size = Math.max(size, Math.abs(x));
-    const diff = Math.abs(x - y);
-    worst = Number.isNaN(diff) ? Infinity : Math.max(worst, diff);
-  }
-  if (worst === 0) return 0;
-  for (let i = 0; i < a.length; i++) if (Math.abs(a[i]!) > size) size = Math.abs(a[i]!);
-  return worst / (size === 0 ? 1 : size);
-}
-
 /** What {@link proveExact} compares and where it is in the build. */
 export interface ExactnessCheck {
   readonly runtime: Runtime;
@@ -122,23 +92,17 @@ export async function proveExact(check: ExactnessCheck): Promise<Exactness> {
   try {
     const after = await runtime.openSession(check.exact, { optimize: "disable" });
     try {
-      let error = 0;
-      for (const feeds of check.feeds) {
-        const [a, b] = [await before.run(feeds), await after.run(feeds)];
-        for (const [output, value] of a) {
-          const e = outputError(value, b.get(output)!);
-          if (e > EXACT_LIMIT)
-            fail("EXACT_DIFFERS", {
-              component: component.info.name,
-              target,
-              output,
-              error: e,
-              limit: EXACT_LIMIT,
-            });
-          error = Math.max(error, e);
-        }
-      }
-      return { component: component.info.name, error, limit: EXACT_LIMIT, inputs: check.inputs };
+      const { outputs, maxRel } = await compareOnInputs(before, after, check.feeds);
+      const worst = outputs.find((o) => !(o.maxRel <= EXACT_LIMIT));
+      if (worst !== undefined)
+        fail("EXACT_DIFFERS", {
+          component: component.info.name,
+          target,
+          output: worst.name,
+          error: worst.maxRel,
+          limit: EXACT_LIMIT,
+        });
+      return { component: component.info.name, error: maxRel, limit: EXACT_LIMIT, inputs: check.inputs };
     } finally {
       await after.release();
     }

@@ -34,9 +34,6 @@ const FAULTS: Readonly<Record<string, string>> = {
   EACCES: "permission denied",
   EPERM: "operation not permitted",
   EROFS: "the file system is read-only",
-  ENOSPC: "no space left on the disk",
-  EDQUOT: "the disk quota is used up",
-  EFBIG: "the file is larger than the system allows",
   ENOTDIR: "part of the path is a file, not a folder",
   EEXIST: "part of the path is a file, not a folder",
   EISDIR: "the path is a folder",
@@ -48,25 +45,28 @@ const FAULTS: Readonly<Record<string, string>> = {
   EBUSY: "the path is in use",
 };
 
-/** Runs a step of writing; file-system refusals become OUTPUT_UNWRITABLE naming `path`. */
-export function writing<T>(path: string, step: () => T): T {
+/** Refusals that mean there is no room for the file. */
+const FULL: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
+
+/** Runs a step of writing; file-system refusals become OUTPUT_UNWRITABLE or DISK_FULL naming `path`. */
+export function writing<T>(path: string, step: () => T, bytes = 0): T {
   try {
     return step();
   } catch (cause) {
-    throw asOutputFault(path, cause);
+    throw asOutputFault(path, cause, bytes);
   }
 }
 
-/** The error to throw for what went wrong while writing below `path`; errors that are no file-system refusal stay. */
-export function asOutputFault(path: string, cause: unknown): unknown {
+function asOutputFault(path: string, cause: unknown, bytes: number): unknown {
   const code = cause instanceof Error && "code" in cause && "syscall" in cause ? String(cause.code) : "";
   const problem = FAULTS[code];
-  if (problem === undefined) return cause;
   try {
-    fail("OUTPUT_UNWRITABLE", { path, problem: `${problem} (${code})` }, cause);
+    if (FULL.has(code)) fail("DISK_FULL", { path, bytes }, cause);
+    if (problem !== undefined) fail("OUTPUT_UNWRITABLE", { path, problem: `${problem} (${code})` }, cause);
   } catch (coded) {
     return coded;
   }
+  return cause;
 }
 
 function isInside(path: string, folder: string): boolean {
@@ -96,7 +96,7 @@ function real(path: string): string {
 
 /**
  * Opens a build folder for `out`. `source` is the input, which the build may not lie over. Nothing appears at `out`
- * before `commit`. Errors: OUTPUT_UNWRITABLE, OUTPUT_NOT_OURS, OUTPUT_OVER_INPUT.
+ * before `commit`. Errors: OUTPUT_UNWRITABLE, DISK_FULL, OUTPUT_NOT_OURS, OUTPUT_OVER_INPUT.
  */
 export function openOutput(out: string, source: string): OutputFolder {
   const target = writing(out, () => real(out));
@@ -129,7 +129,7 @@ export function openOutput(out: string, source: string): OutputFolder {
   return {
     staging,
     file,
-    write: (path, data) => writing(out, () => writeFileSync(file(path), data)),
+    write: (path, data) => writing(out, () => writeFileSync(file(path), data), data.length),
     copy: (from, path) => writing(out, () => copyFileSync(from, file(path))),
     commit() {
       writing(out, () => {

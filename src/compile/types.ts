@@ -1,9 +1,7 @@
-import type { Model } from "../ir/graph.ts";
 import type { Bindings } from "../passes/pass.ts";
 import type { Report } from "../report/types.ts";
 import type { OnCompileEvent } from "./events.ts";
 import type { Recipe } from "./recipe/types.ts";
-import type { ComponentInfo } from "./shapes.ts";
 
 /** What decides the result of a build. */
 export interface BuildChoices {
@@ -15,7 +13,10 @@ export interface BuildChoices {
   readonly targets?: readonly string[];
   /** Lengths of symbolic dims, or of `input.axis`. */
   readonly shape?: Bindings;
-  /** Sample the builds against the original. Default: true. */
+  /**
+   * Prove exact passes on inputs and sample the builds against the original. Default: where the model is small enough
+   * to be held in memory twice; `true` does it whatever the size.
+   */
   readonly verify?: boolean;
 }
 
@@ -45,14 +46,4 @@ export interface CompileOptions extends BuildChoices {
 export interface CompileResult {
   readonly out: string;
   readonly report: Report;
-}
-
-/** One model of the input. */
-export interface SourceComponent {
-  readonly info: ComponentInfo;
-  /** Path of the model relative to the input folder; for a single model its file name. */
-  readonly file: string;
-  /** Path of the model. */
-  readonly path: string;
-  readonly model: Model;
 }

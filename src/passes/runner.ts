@@ -35,7 +35,7 @@ export interface RunnerOptions {
   /** Peak resident bytes of the process. */
   readonly memory?: () => number;
   readonly signal?: AbortSignal;
-  /** 0 off, 1 the verifier also looks at warnings, 2 keep the text before the pass for a failure, 3 dump after each. */
+  /** 0 structure only, 1 the verifier also checks types, 2 keep the text before the pass for a failure, 3 dump after each. */
   readonly debug?: number;
   /** Takes `NN-pass.txt` at level 3 and `last-good.txt` at level 2. */
   readonly dump?: (file: string, text: string) => void;
@@ -176,7 +176,7 @@ export async function runPass(
   const seconds = (now() - start) / 1000;
   const changed = model.graph !== graphBefore || model.graph.version !== versionBefore;
   if (changed) {
-    const problem = verifyModel(model).find((d) => d.severity === "error");
+    const problem = verifyModel(model, { types: debug >= 1 }).find((d) => d.severity === "error");
     if (problem !== undefined) {
       if (lastGood !== null) options.dump?.("last-good.txt", lastGood);
       fail("PASS_BROKE_GRAPH", { pass: pass.name, after: [...options.trail], problem: problem.message });

@@ -21,3 +21,9 @@ export function loadOrt(): Promise<Ort> {
   });
   return loaded;
 }
+
+/** Version of the runtime in use, as it states it. */
+export async function runtimeVersion(): Promise<string> {
+  const ort = (await loadOrt()) as unknown as { env: { versions?: { node?: string } } };
+  return ort.env.versions?.node ?? "unknown";
+}

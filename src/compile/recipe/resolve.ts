@@ -122,6 +122,8 @@ export interface RecipeOverlay {
   /** Builds exactly these targets, whatever the recipe lists. */
   readonly targets?: readonly string[] | null;
   readonly shape?: Bindings;
+  /** Built when neither the recipe nor `targets` names any. */
+  readonly defaultTargets?: readonly string[];
 }
 
 /**
@@ -130,10 +132,9 @@ export interface RecipeOverlay {
  */
 export function resolveRecipe(source: string | Recipe | null, over: RecipeOverlay = {}): ResolvedRecipe {
   const merged = recipeChain(source, over.preset ?? null).reduce(layer, EMPTY);
+  const ids = over.targets ?? (merged.targets.size === 0 ? over.defaultTargets : null) ?? null;
   const targets =
-    over.targets === undefined || over.targets === null
-      ? merged.targets
-      : new Map(over.targets.map((id) => [id, merged.targets.get(id) ?? {}]));
+    ids === null ? merged.targets : new Map(ids.map((id) => [id, merged.targets.get(id) ?? {}]));
   if (targets.size === 0)
     fail("RECIPE_INVALID", {
       file: typeof source === "string" ? source : "recipe",

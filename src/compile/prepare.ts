@@ -1,0 +1,48 @@
+import { resolveTargets } from "../targets/index.ts";
+import type { Target } from "../targets/target.ts";
+import { checkMeasurable } from "./budgets.ts";
+import { type Plan, plan } from "./plan.ts";
+import { resolveRecipe } from "./recipe/resolve.ts";
+import type { ResolvedRecipe } from "./recipe/types.ts";
+import { type BuildSource, openSource } from "./source.ts";
+import type { BuildChoices } from "./types.ts";
+
+/** Target of a build when neither the recipe nor the caller names one. */
+const DEFAULT_TARGETS = ["cpu-x64"];
+
+/** A build that has been thought through: input read, recipe resolved, plan made. No weight was read. */
+export interface Prepared {
+  readonly source: BuildSource;
+  readonly recipe: ResolvedRecipe;
+  readonly targets: readonly Target[];
+  readonly plan: Plan;
+}
+
+/** Opens the input, resolves the recipe and plans. Errors: those of the three. */
+export async function prepare(path: string, choices: BuildChoices): Promise<Prepared> {
+  const asked = choices.targets === undefined ? null : resolveTargets(choices.targets).map((t) => t.id);
+  const recipe = resolveRecipe(choices.recipe ?? null, {
+    preset: choices.preset ?? null,
+    targets: asked,
+    defaultTargets: DEFAULT_TARGETS,
+    ...(choices.shape !== undefined && { shape: choices.shape }),
+  });
+  const source = await openSource(path);
+  const targets = resolveTargets([...recipe.targets.keys()]);
+  const verify = choices.verify !== false;
+  checkMeasurable(
+    recipe.budgets,
+    !verify
+      ? "verification is switched off"
+      : source.pipeline.scheduler === null
+        ? "the input has no scheduler to sample with"
+        : null,
+  );
+  const components = source.components.map((c) => c.info);
+  return { source, recipe, targets, plan: plan({ recipe, components, targets, verify }) };
+}
+
+/** The plan of a build, before any weight is read: what `--dry-run` prints. Errors as {@link prepare}. */
+export async function planBuild(path: string, choices: BuildChoices = {}): Promise<Plan> {
+  return (await prepare(path, choices)).plan;
+}

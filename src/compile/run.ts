@@ -1,0 +1,229 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { stringify } from "yaml";
+import { type Diagnostic, diagnostic, fail } from "../diagnostics/index.ts";
+import { modelBytes } from "../passes/runner.ts";
+import type { BudgetResult, Report, TargetReport } from "../report/types.ts";
+import { createRuntime, type Runtime, runtimeVersion } from "../runtime/index.ts";
+import type { Target } from "../targets/target.ts";
+import { VERSION } from "../version.ts";
+import { checkBudgets } from "./budgets.ts";
+import { canonicalJson, hashFile, sha256 } from "./hash.ts";
+import { judge, trajectoryRanges } from "./judge.ts";
+import { makeManifest } from "./manifest.ts";
+import { MANIFEST, openOutput, type OutputFolder } from "./output.ts";
+import { type Prepared, prepare } from "./prepare.ts";
+import { lockOf } from "./recipe/resolve.ts";
+import { filesToCopy, hashSource } from "./source.ts";
+import { buildAll, type BuildContext, type Built, downgradesOf } from "./targets.ts";
+import type { CompileOptions, CompileResult } from "./types.ts";
+
+/** Model bytes up to which a build is run beside the original unless the caller says otherwise: two fit most machines. */
+const RUNNABLE_BYTES = 2 ** 30;
+
+/** Rejects as soon as the signal fires; the work itself is left to end on its own. */
+async function abortable<T>(signal: AbortSignal | undefined, during: string, work: Promise<T>): Promise<T> {
+  if (signal === undefined) return await work;
+  let onAbort = (): void => {};
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => {
+      try {
+        fail("INTERRUPTED", { during });
+      } catch (e) {
+        reject(e);
+      }
+    };
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { once: true });
+  });
+  // The loser of the race must not count as unhandled.
+  work.catch(() => {});
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** Writes graph texts of a debugged run; they are no part of the build. */
+function dumper(folder: string): (file: string, text: string) => void {
+  let next = 0;
+  return (file, text) => {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, `${String(next++).padStart(3, "0")}-${file}`), text);
+  };
+}
+
+function stepsOf(prepared: Prepared): number {
+  let steps = 0;
+  for (const c of prepared.plan.components) {
+    steps += c.shared.length;
+    for (const t of c.targets) steps += t.passes.length + 1;
+  }
+  return steps + prepared.targets.length;
+}
+
+/** Notes on the formats a target takes for size only, once each. */
+function formatNotes(built: readonly Built[]): string[] {
+  const notes = new Set<string>();
+  for (const b of built)
+    for (const p of b.passes)
+      for (const d of p.decisions)
+        if (d.node === "" && d.kind === "applied" && d.why !== undefined) notes.add(d.why);
+  return [...notes];
+}
+
+async function targetReport(
+  ctx: BuildContext,
+  target: Target,
+  built: readonly Built[],
+  options: CompileOptions,
+): Promise<TargetReport> {
+  const passes = built.flatMap((b) => b.passes);
+  const components = built.map((b) => b.component);
+  const denoiser = ctx.prepared.source.components.find((c) => c.info.denoiser);
+  const main = built.find((b) => b.component.name === denoiser?.info.name) ?? built[0]!;
+  const verdict = await judge(ctx, target, main, options);
+  return {
+    title: target.title,
+    provider: target.provider,
+    bytes: {
+      before: components.reduce((n, c) => n + c.bytes.before, 0),
+      after: components.reduce((n, c) => n + c.bytes.after, 0),
+    },
+    flops: main.component.flops,
+    latency: verdict.latency,
+    fidelity: verdict.fidelity,
+    exactness: built.flatMap((b) => (b.exactness === null ? [] : [b.exactness])),
+    components,
+    passes,
+    downgrades: downgradesOf(passes),
+    leavesAccelerator: [],
+    notes: [...formatNotes(built), ...built.flatMap((b) => b.notes), ...verdict.notes],
+  };
+}
+
+/** Copies descriptions, writes lock, manifest and report into the staging folder. */
+async function writeDescriptions(
+  prepared: Prepared,
+  output: OutputFolder,
+  version: string,
+  built: ReadonlyMap<string, readonly Built[]>,
+  report: (input: Report["input"], recipeSha: string) => Report,
+): Promise<Report> {
+  const files: { path: string; bytes: number; sha256: string }[] = [];
+  const models: Record<string, Built["written"]["tensors"]> = {};
+  for (const [id, list] of built) {
+    for (const b of list) {
+      const folder = b.path.slice(0, b.path.lastIndexOf("/") + 1);
+      files.push(...b.written.files.map((f) => ({ ...f, path: folder + f.path })));
+      models[b.path] = b.written.tensors;
+    }
+    for (const { from, to } of filesToCopy(prepared.source)) {
+      output.copy(from, `${id}/${to}`);
+      files.push({ path: `${id}/${to}`, ...(await hashFile(from)) });
+    }
+  }
+  const lossy = prepared.plan.components.filter((c) => c.lossy).map((c) => c.component);
+  const lock = stringify(lockOf(prepared.recipe, lossy), { lineWidth: 0 });
+  output.write("recipe.lock.yaml", lock);
+  files.push({ path: "recipe.lock.yaml", bytes: Buffer.byteLength(lock), sha256: sha256(lock) });
+  const input = await hashSource(prepared.source);
+  const recipe = { sha256: sha256(canonicalJson(lockOf(prepared.recipe, lossy))) };
+  const manifest = makeManifest({
+    diffpress: VERSION,
+    onnxruntime: version,
+    input,
+    recipe,
+    files,
+    models,
+  });
+  const made = report(input, recipe.sha256);
+  output.write("report.json", `${JSON.stringify(made, null, 2)}\n`);
+  // Last: a folder with a manifest is a complete build.
+  output.write(MANIFEST, `${JSON.stringify(manifest, null, 1)}\n`);
+  return made;
+}
+
+function warnings(prepared: Prepared): Diagnostic[] {
+  const { plan, source } = prepared;
+  if (plan.components.some((c) => c.lossy)) return [];
+  const known = source.components.map((c) => c.info.name);
+  return [diagnostic("NO_LOSSY_COMPONENT", { known }) as unknown as Diagnostic];
+}
+
+async function run(
+  prepared: Prepared,
+  output: OutputFolder,
+  runtime: Runtime,
+  options: CompileOptions,
+): Promise<Report> {
+  const now = options.now ?? (() => 0);
+  const start = now();
+  const ctx: BuildContext = {
+    prepared,
+    runtime,
+    output,
+    out: options.out,
+    runner: {
+      evaluator: runtime.evaluator,
+      reader: runtime.reader,
+      seed: prepared.plan.seed,
+      now,
+      ...(options.memory !== undefined && { memory: options.memory }),
+      ...(options.signal !== undefined && { signal: options.signal }),
+      ...(options.debug !== undefined && { debug: options.debug }),
+      ...(options.dumpFolder !== undefined && { dump: dumper(options.dumpFolder) }),
+      ...(options.stopAfter !== undefined && { budget: { left: options.stopAfter } }),
+    },
+    onEvent: options.onEvent ?? (() => {}),
+    ranges: (component, model) => trajectoryRanges(ctx, component, model),
+    runnable: (c) => options.verify === true || modelBytes(c.model) <= RUNNABLE_BYTES,
+    counter: { done: 0, total: stepsOf(prepared) },
+  };
+  const built = await buildAll(ctx);
+  // Written before the builds are judged: a judged build is loaded with its configurations beside it.
+  const targets = new Map<string, TargetReport>();
+  for (const target of prepared.targets)
+    targets.set(target.id, await targetReport(ctx, target, built.get(target.id)!, options));
+  const budgets: BudgetResult[] = checkBudgets(prepared.recipe.budgets, targets);
+  const version = await runtimeVersion();
+  return await writeDescriptions(prepared, output, version, built, (input, recipeSha) => ({
+    schema: 1,
+    diffpress: VERSION,
+    onnxruntime: version,
+    input,
+    recipe: { sha256: recipeSha },
+    seed: prepared.plan.seed,
+    seconds: (now() - start) / 1000,
+    peakBytes: options.memory?.() ?? 0,
+    targets: Object.fromEntries(targets),
+    budgets,
+    diagnostics: warnings(prepared),
+  }));
+}
+
+/**
+ * Builds a pipeline folder or a model for the targets of a recipe and writes `OUT/<target>/…`, `OUT/report.json`,
+ * `OUT/manifest.json` and `OUT/recipe.lock.yaml`. An existing build at OUT is replaced only when the new one is
+ * complete; after a failure nothing of it is left. A missed budget is not an error: see `report.budgets`. Equal inputs,
+ * recipe and versions give equal bytes whatever `workers` is. Errors: every code of the input, the recipe and the
+ * output; INTERRUPTED.
+ */
+export async function compile(source: string, options: CompileOptions): Promise<CompileResult> {
+  const prepared = await prepare(source, options);
+  const output = openOutput(options.out, source);
+  let runtime: Runtime | null = null;
+  try {
+    runtime = await createRuntime({
+      ...(options.workers !== undefined && { workers: options.workers }),
+      ...(options.maxMemory !== undefined && { maxMemory: options.maxMemory }),
+    });
+    const report = await abortable(options.signal, "the build", run(prepared, output, runtime, options));
+    output.commit();
+    return { out: options.out, report };
+  } finally {
+    output.discard();
+    await runtime?.close();
+  }
+}

@@ -1,0 +1,190 @@
+import type { Dense } from "../ir/evaluator.ts";
+import type { Model } from "../ir/graph.ts";
+import type { WrittenModel } from "../ir/onnx/index.ts";
+import type { Bindings, RangeStatistics } from "../passes/pass.ts";
+import { countNodes, type PassReport, type RunnerOptions } from "../passes/runner.ts";
+import type { ComponentPass, ComponentReport, Downgrade, Exactness } from "../report/types.ts";
+import type { Runtime } from "../runtime/index.ts";
+import { target as targetById } from "../targets/index.ts";
+import type { Target } from "../targets/target.ts";
+import { type ChainResult, runChain, writeComponent } from "./build.ts";
+import type { OnCompileEvent } from "./events.ts";
+import { proveExact, seededFeeds } from "./exactness.ts";
+import { flopsOf } from "./flops.ts";
+import type { OutputFolder } from "./output.ts";
+import type { ComponentPlan } from "./plan.ts";
+import type { Prepared } from "./prepare.ts";
+import { deduceBindings } from "./shapes.ts";
+import { componentBytes, type SourceComponent } from "./source.ts";
+
+/** One component built for one target. */
+export interface Built {
+  readonly component: ComponentReport;
+  readonly passes: readonly ComponentPass[];
+  readonly exactness: Exactness | null;
+  readonly notes: readonly string[];
+  /** Path of the model file relative to the build folder. */
+  readonly path: string;
+  readonly written: WrittenModel;
+}
+
+/** What building needs besides the plan. */
+export interface BuildContext {
+  readonly prepared: Prepared;
+  readonly runtime: Runtime;
+  readonly output: OutputFolder;
+  /** The final folder, for messages. */
+  readonly out: string;
+  readonly runner: Omit<RunnerOptions, "trail" | "target" | "ranges">;
+  readonly onEvent: OnCompileEvent;
+  /** Range statistics of a denoiser over the calibration trajectory; `null` when it cannot be sampled. */
+  readonly ranges: (component: SourceComponent, model: Model) => Promise<RangeStatistics | null>;
+  /** Whether a component is small enough to be run beside the original, or the caller insists. */
+  readonly runnable: (component: SourceComponent) => boolean;
+  /** Runs work that an interrupt may cut short. */
+  readonly counter: { done: number; readonly total: number };
+}
+
+/** Lengths asked for a component on a target, by symbol or `input.axis`. */
+function askedFor(prepared: Prepared, component: SourceComponent, target: string): Bindings {
+  const { recipe } = prepared;
+  const all = { ...recipe.shape, ...recipe.targets.get(target)?.shape };
+  return Object.fromEntries(Object.entries(all).filter(([dim]) => component.info.dims.includes(dim)));
+}
+
+/** Whether reference inputs still fit after `bindings` fixed some dims. */
+function fits(component: SourceComponent, feeds: ReadonlyMap<string, Dense>, model: Model): boolean {
+  const { graph } = model;
+  return graph.inputs.every((id) => {
+    const { name, type } = graph.value(id);
+    const feed = feeds.get(name);
+    if (feed === undefined) return component.model.graph.value(id).init !== null;
+    if (type?.kind !== "tensor" || type.shape === null) return true;
+    return (
+      type.shape.length === feed.dims.length &&
+      type.shape.every((d, axis) => typeof d !== "number" || d === feed.dims[axis])
+    );
+  });
+}
+
+async function proof(
+  ctx: BuildContext,
+  component: SourceComponent,
+  target: string,
+  exact: Model,
+): Promise<{ exactness: Exactness | null; note: string | null }> {
+  const { prepared, runtime } = ctx;
+  const name = component.info.name;
+  if (!prepared.plan.verify) return { exactness: null, note: null };
+  if (!ctx.runnable(component))
+    return {
+      exactness: null,
+      note: `${name}: exactness not proven, the model is large; --verify does it anyway`,
+    };
+  const reference = component.info.denoiser
+    ? prepared.source.reference.filter((feeds) => fits(component, feeds, exact))
+    : [];
+  const bindings = askedFor(prepared, component, target);
+  const { found } = deduceBindings(component.info, bindings);
+  const made =
+    reference.length > 0 ? null : seededFeeds(component, { ...found, ...bindings }, prepared.plan.seed);
+  const feeds = made === null ? reference : [made];
+  if (feeds.length === 0)
+    return { exactness: null, note: `${name}: exactness not proven, its inputs cannot be made up` };
+  const inputs = made === null ? "reference" : "seeded";
+  ctx.onEvent({
+    kind: "stage",
+    target,
+    component: name,
+    stage: "proving exactness",
+    step: ctx.counter.done,
+    steps: ctx.counter.total,
+  });
+  return { exactness: await proveExact({ runtime, component, target, exact, feeds, inputs }), note: null };
+}
+
+async function buildOne(
+  ctx: BuildContext,
+  plan: ComponentPlan,
+  component: SourceComponent,
+  shared: { readonly chain: ChainResult; readonly reports: readonly PassReport[] },
+  target: Target,
+  steps: ComponentPlan["targets"][number],
+): Promise<Built> {
+  const { prepared } = ctx;
+  const name = plan.component;
+  const chain = await runChain(shared.chain.model, steps.passes, {
+    runner: ctx.runner,
+    target,
+    component: name,
+    trail: shared.reports.map((r) => r.name),
+    ranges: (model) => ctx.ranges(component, model),
+    onEvent: ctx.onEvent,
+    counter: ctx.counter,
+  });
+  const { exactness, note } = await proof(ctx, component, target.id, chain.exact);
+  const path = `${target.id}/${component.file}`;
+  const written = await writeComponent(chain.model, path, {
+    output: ctx.output,
+    out: ctx.out,
+    runtime: ctx.runtime,
+    layout: prepared.recipe.output,
+    target: target.id,
+    component: name,
+    onEvent: ctx.onEvent,
+  });
+  ctx.counter.done++;
+  const asked = askedFor(prepared, component, target.id);
+  const { found } = deduceBindings(component.info, asked);
+  const shape = { ...found, ...asked };
+  const before = flopsOf(component.model, shape);
+  const after = flopsOf(chain.model, shape);
+  return {
+    component: {
+      name,
+      file: path,
+      bytes: { before: componentBytes(component), after: written.files.reduce((n, f) => n + f.bytes, 0) },
+      nodes: { before: countNodes(component.model.graph), after: countNodes(chain.model.graph) },
+      flops: before === null || after === null ? null : { before, after },
+      shape,
+    },
+    passes: [...shared.reports, ...chain.passes].map((p) => ({ component: name, ...p })),
+    exactness,
+    notes: note === null ? [] : [note],
+    path,
+    written,
+  };
+}
+
+/** Passes, proofs and files of every component for every target, target by target in the order of the plan. */
+export async function buildAll(ctx: BuildContext): Promise<ReadonlyMap<string, readonly Built[]>> {
+  const { prepared } = ctx;
+  const built = new Map<string, Built[]>(prepared.targets.map((t) => [t.id, []]));
+  for (const plan of prepared.plan.components) {
+    const component = prepared.source.components.find((c) => c.info.name === plan.component)!;
+    const chain = await runChain(component.model, plan.shared, {
+      runner: ctx.runner,
+      target: null,
+      component: plan.component,
+      trail: [],
+      ranges: async () => null,
+      onEvent: ctx.onEvent,
+      counter: ctx.counter,
+    });
+    const shared = { chain, reports: chain.passes };
+    for (const steps of plan.targets) {
+      const target = targetById(steps.target);
+      built.get(target.id)!.push(await buildOne(ctx, plan, component, shared, target, steps));
+    }
+  }
+  return built;
+}
+
+/** Decisions of a build that did otherwise than asked. */
+export function downgradesOf(passes: readonly ComponentPass[]): Downgrade[] {
+  return passes.flatMap((p) =>
+    p.decisions
+      .filter((d) => d.kind === "downgraded")
+      .map((d): Downgrade => ({ component: p.component, pass: p.name, ...d })),
+  );
+}
