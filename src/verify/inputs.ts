@@ -5,6 +5,9 @@ import type { Session } from "../runtime/index.ts";
 import { energies, ratioDb, SQNR_CAP_DB } from "./metrics/sqnr.ts";
 import type { InputsResult, OutputComparison } from "./types.ts";
 
+/** Error of results that cannot be compared; finite, because JSON has no infinity. */
+const INCOMPARABLE = Number.MAX_VALUE;
+
 /** Sums over input sets for one output. */
 interface Tally {
   maxAbs: number;
@@ -19,7 +22,7 @@ function count(t: Tally, reference: Dense, candidate: Dense | undefined): void {
     candidate.dtype === reference.dtype &&
     candidate.dims.join() === reference.dims.join();
   if (!same) {
-    t.maxAbs = Number.POSITIVE_INFINITY;
+    t.maxAbs = INCOMPARABLE;
     t.noise = Number.POSITIVE_INFINITY;
     return;
   }
@@ -27,7 +30,7 @@ function count(t: Tally, reference: Dense, candidate: Dense | undefined): void {
   const b = isFloat(candidate.dtype) ? floats(candidate) : integers(candidate);
   for (let i = 0; i < a.length; i++) {
     const off = Object.is(a[i], b[i]) ? 0 : Math.abs(a[i]! - b[i]!);
-    t.maxAbs = Math.max(t.maxAbs, Number.isNaN(off) ? Number.POSITIVE_INFINITY : off);
+    t.maxAbs = Math.max(t.maxAbs, Number.isFinite(off) ? off : INCOMPARABLE);
     if (Number.isFinite(a[i]!)) t.peak = Math.max(t.peak, Math.abs(a[i]!));
   }
   const e = energies(a, b);
@@ -61,7 +64,7 @@ function comparison(name: string, t: Tally): OutputComparison {
   return {
     name,
     maxAbs: t.maxAbs,
-    maxRel: t.maxAbs === 0 ? 0 : t.maxAbs / (t.peak > 0 ? t.peak : 1),
+    maxRel: t.maxAbs === 0 ? 0 : Math.min(INCOMPARABLE, t.maxAbs / (t.peak > 0 ? t.peak : 1)),
     sqnr: t.noise === 0 ? SQNR_CAP_DB : ratioDb(t.signal, t.noise),
   };
 }

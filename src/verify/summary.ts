@@ -1,9 +1,10 @@
 import { quantile } from "../numeric/stats.ts";
-import { floorAt } from "./floor.ts";
+import { floorAt, type ProbeResult } from "./floor.ts";
 import { seedInterval, summarise } from "./metrics/interval.ts";
 import type { Setting } from "./settings.ts";
 import type { TrajectoryRecord } from "./trajectory.ts";
 import {
+  type Agreement,
   type ConditioningResult,
   type ConditioningStep,
   LOSSLESS_DB,
@@ -74,4 +75,14 @@ export function settingResult(
     ssim: summarise(record.ssim, `${setting.name} ssim`),
     conditioning: conditioning(record),
   };
+}
+
+/**
+ * Whether a build means the same with and without the runtime's graph optimisation. It does when the two sessions are
+ * at least as close to each other as the build is to the reference, or within the noise floor.
+ */
+export function agreementOf(plain: ProbeResult, main: SettingResult, floor: NoiseFloor): Agreement {
+  const { mean, worst, maxAbs } = plain;
+  const near = Math.min(main.sqnr.mean, floor.mean - LOSSLESS_DB);
+  return { mean, worst, maxAbs, agrees: mean >= near };
 }

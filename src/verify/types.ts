@@ -93,6 +93,8 @@ export interface TrajectoryResult {
   readonly kind: "trajectory";
   /** Name of the judged component. */
   readonly component: string;
+  /** Where the conditions came from; figures from `synthetic` ones say nothing about quality. */
+  readonly conditions: "description" | "npz" | "synthetic" | "none";
   /** Range samples were clipped to; `null` when the pipeline states none and each reference gives its own. */
   readonly sampleRange: readonly [number, number] | null;
   /** First is `main`. */
