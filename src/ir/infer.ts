@@ -2,6 +2,7 @@ import type { Diagnostic } from "../diagnostics/index.ts";
 import type { DType } from "./dtype.ts";
 import type { Graph, Model, ValueId } from "./graph.ts";
 import { Engine } from "./infer/engine.ts";
+import { collectSymbols } from "./infer/merge.ts";
 import type { Dim, Shape, ValueType } from "./types.ts";
 
 /** Result of shape inference over one graph (subgraphs included). */
@@ -57,6 +58,16 @@ export function inferShapes(model: Model, options: InferOptions = {}): Inference
       const s = shape(id);
       return s?.every((d) => typeof d === "number") ? (s as readonly number[]) : null;
     },
-    data: (id) => engine.facts.get(id)?.data ?? null,
+    data: (id) => engine.data(id),
   };
+}
+
+/** Names of the symbols in the types of the graph inputs, sorted: what a user can bind. */
+export function inputSymbols(graph: Graph): readonly string[] {
+  const names = new Set<string>();
+  for (const id of graph.inputs) {
+    const type = graph.value(id).type;
+    if (type !== null) collectSymbols(type, names);
+  }
+  return [...names].sort();
 }

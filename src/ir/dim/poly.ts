@@ -118,7 +118,7 @@ export function mul(a: Poly, b: Poly): Poly {
   return out;
 }
 
-/** True when the polynomial is too large to go on with. */
+/** Too large to go on with. */
 export function tooLarge(p: Poly): boolean {
   return p.length > MAX_TERMS;
 }
@@ -187,9 +187,7 @@ function denominator(p: Poly): number | null {
   return d;
 }
 
-function nearInteger(x: number): boolean {
-  return Math.abs(x - Math.round(x)) <= 1e-12 * Math.max(1, Math.abs(x));
-}
+const nearInteger = (x: number): boolean => Math.abs(x - Math.round(x)) <= 1e-12 * Math.max(1, Math.abs(x));
 
 export function scale(p: Poly, k: number): Poly {
   if (k === 1) return p;
@@ -252,9 +250,9 @@ export function floorParts(a: Poly, b: Poly): FloorParts | null {
       num = dropMonomial(num, shared);
       den = dropMonomial(den, shared);
     }
-    const whole0 = asNumber(den);
+    const divisor = asNumber(den);
     let g = 0;
-    for (const t of num) if (whole0 === null || t.degree > 0) g = gcd(g, t.coef);
+    for (const t of num) if (divisor === null || t.degree > 0) g = gcd(g, t.coef);
     for (const t of den) g = gcd(g, t.coef);
     if (g > 1) {
       num = num.flatMap((t) => {

@@ -4,7 +4,7 @@ import type { Attr, Graph, Model, ModelFunction, Node, ValueId } from "../graph.
 import { opSpec } from "../ops/index.ts";
 import type { ValueFact } from "../ops/spec.ts";
 import type { Tensor } from "../tensor.ts";
-import { tensorType, type ValueType } from "../types.ts";
+import { type Dim, tensorType, type ValueType } from "../types.ts";
 import { MAX_DATA, NodeContext, type Surroundings } from "./context.ts";
 import { bindType, cleanType, collectSymbols, mergeTypes, typeText } from "./merge.ts";
 
@@ -39,6 +39,7 @@ export class Engine {
   readonly facts = new Map<ValueId, ValueFact>();
   readonly diagnostics: Diagnostic[] = [];
   readonly #functions: ReadonlyMap<string, ModelFunction>;
+  readonly #constants = new Map<ValueId, Tensor>();
   readonly #symbols = new Set<string>();
   readonly #model: Model;
   readonly #options: EngineOptions;
@@ -63,12 +64,19 @@ export class Engine {
     }
     const frame: Frame = {
       facts: this.facts,
-      constants: new Map(),
+      constants: this.#constants,
       opsets: this.#model.opsets,
       attrs: null,
       prefix: "",
     };
     this.#graph(graph, frame, inputs);
+  }
+
+  /** Values of a small tensor of the main graph or its subgraphs, constants included. */
+  data(id: ValueId): readonly Dim[] | null {
+    const fact = this.facts.get(id);
+    if (fact === undefined || fact.data !== null) return fact?.data ?? null;
+    return numbersOf(this.#constants.get(id) ?? null, MAX_DATA);
   }
 
   #graph(graph: Graph, frame: Frame, inputs: readonly (ValueFact | null)[]): void {

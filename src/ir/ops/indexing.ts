@@ -1,3 +1,4 @@
+import { productDim } from "../dim.ts";
 import type { Dim } from "../types.ts";
 import { followedSize } from "./data-rules.ts";
 import { commonDType } from "./elementwise.ts";
@@ -107,13 +108,13 @@ function inferTopK(ctx: InferContext) {
 function inferUnique(ctx: InferContext) {
   const shape = ctx.shape(0);
   const u = ctx.fresh();
-  const rank = shape?.length ?? null;
-  const whole = ctx.attr("axis") === undefined;
-  if (whole) ctx.set(0, ctx.dtype(0), [u]);
+  let searched: Dim = shape === null ? ctx.fresh() : productDim(shape);
+  if (ctx.attr("axis") === undefined) ctx.set(0, ctx.dtype(0), [u]);
   else if (shape === null) ctx.set(0, ctx.dtype(0), null);
   else {
     const axis = axisAttr(ctx, shape.length, 0);
     if (axis === null) return;
+    searched = shape[axis]!;
     ctx.set(
       0,
       ctx.dtype(0),
@@ -121,17 +122,17 @@ function inferUnique(ctx: InferContext) {
     );
   }
   ctx.set(1, "i64", [u]);
-  ctx.set(2, "i64", rank === null ? null : [ctx.fresh()]);
+  ctx.set(2, "i64", [searched]);
   ctx.set(3, "i64", [u]);
 }
 
 function inferCompress(ctx: InferContext) {
-  if (ctx.attr("axis") === undefined) return ctx.set(0, ctx.dtype(0), [ctx.fresh()]);
+  const chosen = ctx.ints(1)?.filter((x) => x !== 0).length ?? ctx.fresh();
+  if (ctx.attr("axis") === undefined) return ctx.set(0, ctx.dtype(0), [chosen]);
   const shape = ctx.shape(0);
   if (shape === null) return ctx.set(0, ctx.dtype(0), null);
   const axis = axisAttr(ctx, shape.length, 0);
   if (axis === null) return;
-  const chosen = ctx.ints(1)?.filter((x) => x !== 0).length ?? ctx.fresh();
   ctx.set(
     0,
     ctx.dtype(0),

@@ -172,6 +172,18 @@ export const matmulOps: readonly OpSpec[] = [
     flops: matmulFlops(0),
     weight: matrixRole({ activation: 0, weight: 3 }),
   },
+  {
+    ...base,
+    op: "Det",
+    versions: [11, 22],
+    inputs: count(1),
+    infer(ctx) {
+      const shape = shapeOfRank(ctx, 0, 2);
+      ctx.set(0, ctx.dtype(0), shape === null ? null : shape.slice(0, -2));
+    },
+    // Elimination of an n by n matrix: 2/3 n^3.
+    flops: (c) => ((elements(c.inputs[0]) ?? 0) * (c.inputs[0]?.at(-1) ?? 0) * 2) / 3,
+  },
   fused("FusedMatMul"),
   fused("FusedMatMulActivation"),
   fused("TransposeMatMul"),

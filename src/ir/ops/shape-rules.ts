@@ -1,4 +1,4 @@
-import { addDim, isUnknown } from "../dim.ts";
+import { addDim, isUnknown, maxDim, minDim } from "../dim.ts";
 import type { DType } from "../dtype.ts";
 import type { Dim, Shape } from "../types.ts";
 import type { InferContext, OpSpec } from "./spec.ts";
@@ -92,7 +92,16 @@ export function broadcastDim(ctx: InferContext, a: Dim, b: Dim): Dim | null {
   if (typeof b === "number") return b;
   // A symbol of the model is taken to be larger than 1 next to an unknown: exporters lose sizes, not broadcasts.
   if (isUnknown(a) !== isUnknown(b)) return isUnknown(a) ? b : a;
-  return ctx.fresh();
+  return longerDim(a, b) ?? ctx.fresh();
+}
+
+/**
+ * Where one dim is never longer than the other, the longer one is the broadcast: they are equal, or the shorter is 1.
+ * This is how a table cut to the sequence length, min(77, sequence), meets the sequence.
+ */
+function longerDim(a: Dim, b: Dim): Dim | null {
+  if (minDim(a, b) === a || maxDim(a, b) === b) return b;
+  return minDim(a, b) === b || maxDim(a, b) === a ? a : null;
 }
 
 /** Shape of a numpy-style broadcast; `null` when a rank is unknown or the shapes do not fit (reported). */
