@@ -63,6 +63,8 @@ export class AtomicFile {
   readonly #hash: Hash | null;
   #pending: Uint8Array[] = [];
   #pendingBytes = 0;
+  /** The write under way; the next chunk is hashed meanwhile. */
+  #writing: Promise<void> = Promise.resolve();
   #closed = false;
   /** Bytes given so far. */
   size = 0;
@@ -100,17 +102,21 @@ export class AtomicFile {
     this.#pending = [];
     this.#pendingBytes = 0;
     const chunk = parts.length === 1 ? parts[0]! : Buffer.concat(parts);
-    await guarded(this.path, this.#total, async () => {
+    await this.#writing;
+    this.#writing = guarded(this.path, this.#total, async () => {
       for (let at = 0; at < chunk.length; ) {
         const { bytesWritten } = await this.#handle.write(chunk, at, Math.min(chunk.length - at, 2 ** 28));
         at += bytesWritten;
       }
     });
+    // A failure surfaces at the next write or at the end; until then it must not count as unhandled.
+    this.#writing.catch(() => {});
   }
 
   /** Writes the rest and closes. `durable` waits until the bytes are on disk. */
   async finish(durable: boolean): Promise<{ path: string; bytes: number; sha256: string }> {
     await this.#flush();
+    await this.#writing;
     await guarded(this.path, this.#total, async () => {
       if (durable) await this.#handle.sync();
       this.#closed = true;
@@ -122,6 +128,7 @@ export class AtomicFile {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    await this.#writing.catch(() => {});
     await this.#handle.close().catch(() => {});
   }
 }
