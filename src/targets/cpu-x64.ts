@@ -40,10 +40,11 @@ export const cpuX64: Target = {
   spelling: {
     groupNorm: "InstanceNormalization",
     layerNorm: "LayerNormalization",
-    gelu: "decomposed",
-    silu: "decomposed",
-    attention: "decomposed",
+    gelu: "Gelu",
+    silu: "QuickGelu",
+    attention: "com.microsoft.MultiHeadAttention",
     rmsNorm: "decomposed",
+    affine: "BatchNormalization",
   },
   half: {
     keepF32Inputs: [

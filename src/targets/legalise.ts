@@ -32,5 +32,9 @@ export function legalisePlan(target: Target): readonly LegaliseStep[] {
 
 /** Passes that end a build for a target, after the weights have their format: what its compiler wants to find stored. */
 export function finishPlan(target: Target): readonly LegaliseStep[] {
-  return target.shapes.static ? [step("store-shapes", { strict: true })] : [];
+  const steps: LegaliseStep[] = [];
+  // After the weights: what recognises a group normalisation looks for its factor and offset.
+  if (target.spelling.affine === "BatchNormalization") steps.push(step("fuse-affine"), step("remove-dead"));
+  if (target.shapes.static) steps.push(step("store-shapes", { strict: true }));
+  return steps;
 }

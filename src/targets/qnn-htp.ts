@@ -36,6 +36,7 @@ export const qnnHtp: Target = {
     silu: "decomposed",
     attention: "decomposed",
     rmsNorm: "decomposed",
+    affine: "decomposed",
   },
   half: {
     keepF32Inputs: [

@@ -85,6 +85,8 @@ export interface Target {
     readonly silu: "decomposed" | "QuickGelu" | "Swish";
     readonly attention: "decomposed" | "Attention" | "com.microsoft.MultiHeadAttention";
     readonly rmsNorm: "RMSNormalization" | "SimplifiedLayerNormalization" | "decomposed";
+    /** A factor and an offset per channel, as they follow a group normalisation. */
+    readonly affine: "BatchNormalization" | "decomposed";
   };
   readonly half: HalfRules;
   /** Channel multiple kernels like, and alignment of external data in bytes. */

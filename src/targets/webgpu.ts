@@ -36,6 +36,7 @@ export const webgpu: Target = {
     silu: "decomposed",
     attention: "com.microsoft.MultiHeadAttention",
     rmsNorm: "decomposed",
+    affine: "decomposed",
   },
   half: {
     keepF32Inputs: [

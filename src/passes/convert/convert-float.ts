@@ -1,0 +1,147 @@
+import type { Graph } from "../../ir/graph.ts";
+import type { FormatSupport, HalfRules } from "../../targets/target.ts";
+import { definePass, type PassContext } from "../pass.ts";
+import { applyHalf, joinCasts } from "./apply-half.ts";
+import { FloatFlow } from "./flow.ts";
+import { forcedIslands, type HalfType, type IslandReason } from "./islands.ts";
+import { storeHalf } from "./storage.ts";
+import { connectedIslands, widenIslands } from "./widen.ts";
+
+/** Options of `convert-float`. */
+export interface ConvertFloatOptions {
+  to: HalfType;
+  use: "compute" | "storage" | null;
+  minElements: number;
+}
+
+/** Without a target: what the operators' definitions demand. */
+const PORTABLE_RULES: HalfRules = {
+  keepF32Inputs: [
+    { op: "Resize", inputs: [1, 2] },
+    { op: "Upsample", inputs: [1] },
+  ],
+  f32Ops: ["Range", "CumSum", "NonMaxSuppression", "RoiAlign"],
+  f32Ancestors: ["Sin", "Cos"],
+  margin: 4,
+};
+
+/** Fewer elements than this are not worth a Cast node. */
+const MIN_ELEMENTS = 1024;
+
+const WHY: Readonly<Record<IslandReason, string>> = {
+  range: "a value leaves the range of the type over the trajectory",
+  constant: "a constant does not fit the type",
+  statistics: "sums and squares of a norm spelled in primitives need fp32",
+  angle: "arguments of trigonometric functions need fp32",
+  operator: "the target has no kernel for it in this type",
+  unknown: "how it treats types is not known",
+  source: "it makes floats from integers",
+  captured: "a subgraph reads its result",
+  between: "it lies between islands: converting it would only add casts",
+};
+
+function compute(graph: Graph, ctx: PassContext, type: HalfType): void {
+  const rules = ctx.target?.half ?? PORTABLE_RULES;
+  if (ctx.ranges === null)
+    ctx.decide({
+      node: "",
+      kind: "skipped",
+      rule: "range-islands",
+      why: "no ranges were collected over a trajectory; islands come from operator rules alone",
+    });
+  const flow = new FloatFlow(graph, ctx.shapes());
+  const islands = forcedIslands(flow, rules, type, ctx.ranges);
+  widenIslands(flow, islands);
+  for (const part of connectedIslands(flow, islands)) {
+    const reasons = [...new Set(part.map((n) => islands.get(n.id)!))];
+    const main = reasons.find((r) => r !== "between" && r !== "source") ?? reasons[0]!;
+    ctx.decide({
+      node: part[0]!.name,
+      kind: "forced",
+      rule: `f32-island-${main}`,
+      why: reasons.map((r) => WHY[r]).join("; "),
+      from: type,
+      to: "f32",
+      count: part.length,
+    });
+  }
+  const made = applyHalf(flow, (n) => islands.has(n) || flow.constantNodes.has(n), rules, type);
+  const joined = joinCasts(graph, type);
+  ctx.decide({
+    node: "",
+    kind: "applied",
+    rule: `${type}-compute`,
+    from: "f32",
+    to: type,
+    count: made.nodes,
+  });
+  if (made.casts - joined > 0)
+    ctx.decide({ node: "", kind: "applied", rule: "island-casts", count: made.casts - joined });
+}
+
+/** Converts a graph to a half type the way the target takes it; used by passes that fall back to it. */
+export function convertFloatTo(
+  to: HalfType,
+  graph: Graph,
+  ctx: PassContext,
+  options: { readonly use?: "compute" | "storage" | null; readonly minElements?: number } = {},
+): void {
+  const support: FormatSupport | undefined = ctx.target?.formats[to];
+  if (support !== undefined && support.gemm === null) {
+    const other = support.fallback ?? "f32";
+    const why = support.why ?? "the target does not support it";
+    ctx.decide({ node: "", kind: "downgraded", rule: "float-format", why, from: to, to: other });
+    if (other === "f16" || other === "bf16") convertFloatTo(other, graph, ctx, options);
+    return;
+  }
+  const use = options.use ?? support?.use ?? "compute";
+  if (use === "storage") storeHalf(graph, ctx, to, options.minElements ?? MIN_ELEMENTS);
+  else compute(graph, ctx, to);
+}
+
+export const convertFloat = definePass<ConvertFloatOptions>({
+  name: "convert-float",
+  family: "convert",
+  summary: "Converts weights and arithmetic to fp16 or bf16, with fp32 islands where it matters",
+  doc: `Where the target computes in the type, every node is converted except islands, which stay fp32 behind as few Casts
+as possible:
+
+- values whose magnitude over the sampled trajectory comes within a margin of the largest number, or never reaches the
+  normal ones (the runtime at hand computes half graphs in fp32 and cannot show an overflow, so ranges are the proof);
+- sums and squares of norms and softmaxes spelled in primitives, and what is computed from them;
+- arguments of sine and cosine back to the graph inputs, because a timestep of 999 has no fraction in fp16;
+- constants that do not fit, scales of Resize and other inputs that are fp32 by definition, operators the target has no
+  half kernel for, values that subgraphs read.
+
+Cheap nodes between islands join them when that saves Casts; a value is cast once for all its readers. Graph inputs and
+outputs keep their types. Without ranges the operator rules stand alone, and the report says so.
+
+Where the target computes in fp32 anyway, only the storage changes: each weight becomes half and a Cast, which the
+runtime folds when it loads the model, so the result runs exactly as fast as fp32.
+
+bfloat16 keeps the range of fp32 and needs no range islands, at a sixteenth of the precision.`,
+  effect: "lossy",
+  minSqnrDb: 40,
+  options: {
+    type: "object",
+    additionalProperties: false,
+    properties: {
+      to: { enum: ["f16", "bf16"], default: "f16", description: "Half type to convert to." },
+      use: {
+        enum: ["compute", "storage", null],
+        default: null,
+        description: "Compute in the type or only store weights in it; null takes the target's way.",
+      },
+      minElements: {
+        type: "integer",
+        minimum: 1,
+        default: MIN_ELEMENTS,
+        description: "With storage: constants with fewer elements stay fp32.",
+      },
+    },
+  },
+  version: 1,
+  run(graph, { to, use, minElements }, ctx) {
+    convertFloatTo(to, graph, ctx, { use, minElements });
+  },
+});

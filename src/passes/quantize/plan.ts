@@ -1,0 +1,138 @@
+import { fail } from "../../diagnostics/index.ts";
+import { elementCount } from "../../ir/dtype.ts";
+import type { Graph, NodeId, ValueId } from "../../ir/graph.ts";
+import { tensorBytes } from "../../ir/tensor.ts";
+import type { FormatSupport, Target, WeightFormat } from "../../targets/target.ts";
+import type { PassContext } from "../pass.ts";
+import { type Guard, guardedLayers } from "./guards.ts";
+import { type Layer, weightLayers } from "./layers.ts";
+
+/** Options of `quantize-weights`. */
+export interface QuantizeWeightsOptions {
+  format: "w8" | "w4";
+  block: 16 | 32 | 64 | 128;
+  symmetric: boolean;
+  search: "none" | "mse" | "l2.4";
+  match: string | null;
+  exclude: string | null;
+  minElements: number;
+  edges: "f32" | "f16" | "w8" | "none";
+  sensitive: "w8" | "none";
+  score: boolean;
+}
+
+/** Without a target: the standard spellings. */
+const PORTABLE: Readonly<Record<"w8" | "w4", FormatSupport>> = {
+  w8: { gemm: "dequantize-channel", conv: "dequantize-channel" },
+  w4: { gemm: "matmul-nbits", conv: "dequantize-channel", accuracyLevel: 0 },
+};
+
+/** What a weight can become. */
+export type Choice = "f32" | "f16" | "w8" | "w4";
+
+/** What a layer becomes: its format, and why it differs from the one asked for. */
+export interface Plan {
+  readonly layer: Layer;
+  readonly format: Choice;
+  readonly guard: Guard | null;
+}
+
+function pattern(option: "match" | "exclude", text: string | null): RegExp | null {
+  if (text === null) return null;
+  try {
+    return new RegExp(text);
+  } catch (cause) {
+    const problem = cause instanceof Error ? cause.message : String(cause);
+    return fail(
+      "OPTION_PATTERN_INVALID",
+      { pass: "quantize-weights", option, pattern: text, problem },
+      cause,
+    );
+  }
+}
+
+/** How the target takes a format. */
+export function supportOf(target: Target | null, format: WeightFormat): FormatSupport {
+  if (target !== null) return target.formats[format];
+  return format === "w8" || format === "w4" ? PORTABLE[format] : { gemm: "float", conv: "float" };
+}
+
+function choose(guard: Guard | null, o: QuantizeWeightsOptions): Choice {
+  if (guard === "edge") return o.edges === "none" ? o.format : o.edges;
+  if (guard !== null && o.sensitive === "w8") return "w8";
+  return o.format;
+}
+
+/** Which layers get which format; everything that does not is decided on here, with counts by reason. */
+export function plan(graph: Graph, o: QuantizeWeightsOptions, ctx: PassContext): Plan[] {
+  const match = pattern("match", o.match);
+  const exclude = pattern("exclude", o.exclude);
+  const layers = weightLayers(graph, ctx.shapes());
+  const guards = guardedLayers(graph, ctx.shapes(), layers);
+  const out: Plan[] = [];
+  const small: Layer[] = [];
+  const other: Layer[] = [];
+  for (const layer of layers) {
+    const { name } = layer.node;
+    if (match?.test(name) === false || exclude?.test(name) === true) other.push(layer);
+    else if (elementCount(layer.tensor.dims) < o.minElements) small.push(layer);
+    else {
+      const guard = guards.get(layer.node.id) ?? null;
+      out.push({ layer, format: choose(guard, o), guard });
+    }
+  }
+  const skipped = (rule: string, why: string, of: readonly Layer[]): void => {
+    if (of.length > 0)
+      ctx.decide({
+        node: of.length === 1 ? of[0]!.node.name : "",
+        kind: "skipped",
+        rule,
+        why,
+        count: of.length,
+        bytesBefore: of.reduce((n, l) => n + tensorBytes(l.tensor), 0),
+      });
+  };
+  skipped("selection", "its name is not selected by match and exclude", other);
+  skipped("min-elements", `it has fewer than ${o.minElements} elements`, small);
+  return out;
+}
+
+/** Layers that read the same weight in the same way, with the strictest format any of them wants. */
+export interface Shared {
+  readonly value: ValueId;
+  readonly uses: readonly Plan[];
+  readonly format: Choice;
+}
+
+const STRICTNESS: readonly Choice[] = ["w4", "w8", "f16", "f32"];
+
+/** Groups layers by weight; weights that cannot change for all their readers are decided on and left out. */
+export function shared(graph: Graph, plans: readonly Plan[], ctx: PassContext): Shared[] {
+  const byValue = new Map<ValueId, Plan[]>();
+  for (const p of plans) {
+    const list = byValue.get(p.layer.value);
+    if (list === undefined) byValue.set(p.layer.value, [p]);
+    else list.push(p);
+  }
+  const out: Shared[] = [];
+  for (const [value, uses] of byValue) {
+    const readers = new Set<NodeId>(uses.map((u) => u.layer.node.id));
+    const { role } = uses[0]!.layer;
+    const foreign = graph.users(value).filter((u) => !readers.has(u));
+    const mixed = uses.some((u) => u.layer.role.outAxis !== role.outAxis);
+    if (foreign.length > 0 || mixed || graph.isOutput(value)) {
+      ctx.decide({
+        node: uses[0]!.layer.node.name,
+        kind: "skipped",
+        rule: "shared-weight",
+        why: mixed
+          ? "other layers read the weight with other output channels"
+          : "the weight is also read as a float by other nodes",
+      });
+      continue;
+    }
+    const format = STRICTNESS[Math.max(...uses.map((u) => STRICTNESS.indexOf(u.format)))]!;
+    out.push({ value, uses, format });
+  }
+  return out;
+}

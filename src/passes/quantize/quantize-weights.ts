@@ -1,0 +1,169 @@
+import { PatchBuilder } from "../../ir/patch.ts";
+import type { Tensor } from "../../ir/tensor.ts";
+import { tensorBytes } from "../../ir/tensor.ts";
+import { convertFloatTo } from "../convert/convert-float.ts";
+import { importContrib } from "../fuse/driver.ts";
+import { raiseOpset } from "../legalise/convert-opset.ts";
+import { type Decision, definePass } from "../pass.ts";
+import type { Guard } from "./guards.ts";
+import { plan, type QuantizeWeightsOptions, shared, supportOf } from "./plan.ts";
+import { weightSqnr } from "./score.ts";
+import { write } from "./write.ts";
+
+/** int4 constants outside MatMulNBits need this opset (ONNX Cast-21, DequantizeLinear-21). */
+const INT4_OPSET = 21;
+
+const WHY: Readonly<Record<Guard, string>> = {
+  edge: "first and last layers are the most sensitive",
+  time: "the time embedding reaches every block",
+  sampler: "changes of resolution are sensitive",
+  shortcut: "the bypass of a block is sensitive",
+};
+
+export const quantizeWeights = definePass<QuantizeWeightsOptions>({
+  name: "quantize-weights",
+  family: "quantize",
+  summary: "Stores the weights of linear layers and convolutions in 8 or 4 bits; activations stay float",
+  doc: `Weights only, so no calibration is needed. \`w8\` gives every output channel one scale. \`w4\` cuts each row into
+blocks with a half-precision scale each. The range of a channel or block is not its extremes but the one with the least
+squared error (\`search\`).
+
+Guards, which options lift: weights below \`minElements\`, norm parameters and everything one-dimensional stay float; the
+first and last layer get half precision, because one of them at 8 bits costs more than the whole rest of the network;
+in \`w4\` the time embedding, changes of resolution and shortcuts of blocks keep 8 bits. A weight that several layers
+read is quantized once, with the strictest format any of them wants, and left alone when something else reads it as a
+float. Transposes and casts between a weight and its layer are folded into the weight.
+
+How it is spelled is the target's choice: MatMulNBits where linear layers can stay packed in memory; otherwise Cast and
+Mul, which the runtime folds at load (small files, fp32 speed and memory), or DequantizeLinear. A target without the
+format falls back to the one its descriptor names, and the report says so.`,
+  effect: "lossy",
+  minSqnrDb: 12,
+  options: {
+    type: "object",
+    additionalProperties: false,
+    properties: {
+      format: { enum: ["w8", "w4"], default: "w8", description: "Bits of the layers that are not guarded." },
+      block: {
+        enum: [16, 32, 64, 128],
+        default: 32,
+        description: "Elements that share a scale in 4-bit weights; half a bit per weight at 32.",
+      },
+      symmetric: {
+        type: "boolean",
+        default: true,
+        description: "Zero is the middle of the grid; otherwise every scale has a zero point.",
+      },
+      search: {
+        enum: ["none", "mse", "l2.4"],
+        default: "mse",
+        description:
+          "How ranges are chosen: extremes, least squared error, or least error to the power of 2.4.",
+      },
+      match: {
+        type: ["string", "null"],
+        default: null,
+        description: "Regular expression; only layers whose node name matches are quantized.",
+      },
+      exclude: {
+        type: ["string", "null"],
+        default: null,
+        description: "Regular expression; layers whose node name matches stay as they are.",
+      },
+      minElements: {
+        type: "integer",
+        minimum: 1,
+        default: 1024,
+        description: "Weights with fewer elements stay float.",
+      },
+      edges: {
+        enum: ["f32", "f16", "w8", "none"],
+        default: "f16",
+        description: "Format of the first and last layer; none treats them like the others.",
+      },
+      sensitive: {
+        enum: ["w8", "none"],
+        default: "w8",
+        description:
+          "Format of time embedding, samplers and shortcuts in w4; none treats them like the others.",
+      },
+      score: {
+        type: "boolean",
+        default: true,
+        description: "Report the error of every quantized weight; reads all weights while the pass runs.",
+      },
+    },
+  },
+  version: 1,
+  async run(graph, o, ctx) {
+    const support = supportOf(ctx.target, o.format);
+    if (support.gemm === null && support.conv === null) {
+      const to = support.fallback ?? "f32";
+      ctx.decide({
+        node: "",
+        kind: "downgraded",
+        rule: "weight-format",
+        why: support.why ?? "the target does not support it",
+        from: o.format,
+        to,
+      });
+      if (to === "f16" || to === "bf16") convertFloatTo(to, graph, ctx);
+      return;
+    }
+    if (support.note !== undefined)
+      ctx.decide({ node: "", kind: "applied", rule: "weight-format", why: support.note, to: o.format });
+    if (o.format === "w4" && (ctx.model.opsets.get("") ?? 1) < INT4_OPSET && !raiseOpset(INT4_OPSET, ctx)) {
+      ctx.decide({
+        node: "",
+        kind: "downgraded",
+        rule: "weight-format",
+        why: `int4 constants need opset ${INT4_OPSET}, which the model cannot be converted to`,
+        from: "w4",
+        to: "w8",
+      });
+      o = { ...o, format: "w8" };
+    }
+    const patch = new PatchBuilder(graph, "quantize-weights");
+    let packed = false;
+    const lines: { decision: Decision; tensor: Tensor; restored: Tensor }[] = [];
+    for (const s of shared(graph, plan(graph, o, ctx), ctx)) {
+      const written = write(graph, patch, s, o, ctx);
+      const [first] = s.uses;
+      const { layer, guard } = first!;
+      const guarded = s.format !== o.format && guard !== null;
+      if (written === null) {
+        if (guarded)
+          ctx.decide({
+            node: layer.node.name,
+            kind: "skipped",
+            rule: `guard-${guard}`,
+            why: WHY[guard],
+            to: s.format,
+          });
+        continue;
+      }
+      packed ||= written.spelling === "matmul-nbits";
+      lines.push({
+        tensor: layer.tensor,
+        restored: written.restored,
+        decision: {
+          node: layer.node.name,
+          kind: guarded ? "forced" : "applied",
+          rule: guarded ? `guard-${guard}` : `${s.format}-${written.spelling}`,
+          ...(guarded && { why: WHY[guard] }),
+          from: layer.tensor.dtype,
+          to: s.format,
+          ...(s.uses.length > 1 && { count: s.uses.length }),
+          bytesBefore: tensorBytes(layer.tensor),
+          bytesAfter: written.stored.reduce((n, t) => n + tensorBytes(t), 0),
+        },
+      });
+    }
+    patch.apply();
+    if (packed) importContrib(ctx.model);
+    for (const { decision, tensor, restored } of lines) {
+      const value = o.score ? await weightSqnr(tensor, restored, ctx.reader) : null;
+      ctx.decide(value === null ? decision : { ...decision, error: { metric: "sqnr-db", value } });
+    }
+  },
+});

@@ -1,0 +1,75 @@
+import type { Graph } from "../../ir/graph.ts";
+import type { PatchBuilder } from "../../ir/patch.ts";
+import type { Tensor } from "../../ir/tensor.ts";
+import { type PackedWeight, packable, packWeight, writePacked } from "../../targets/lower/packed-matmul.ts";
+import {
+  dequantizeChannel,
+  foldBlock,
+  foldChannel,
+  narrowFloat,
+  type SpelledWeight,
+  type WeightGrid,
+  type WeightShape,
+} from "../../targets/lower/weights.ts";
+import type { WeightSpelling } from "../../targets/target.ts";
+import type { PassContext } from "../pass.ts";
+import { type QuantizeWeightsOptions, type Shared, supportOf } from "./plan.ts";
+
+/** A weight in its new form. */
+export interface Written {
+  readonly stored: readonly Tensor[];
+  readonly restored: Tensor;
+  readonly spelling: WeightSpelling | "f16";
+}
+
+/** Writes one weight in its format for all its layers. `null` when it stays as it is. */
+export function write(
+  graph: Graph,
+  patch: PatchBuilder,
+  s: Shared,
+  o: QuantizeWeightsOptions,
+  ctx: PassContext,
+): Written | null {
+  const { layer } = s.uses[0]!;
+  const { tensor, role } = layer;
+  // Short names: in a small model the names of added nodes would outweigh what quantizing saves.
+  const name = `w${s.value}`;
+  const redirect = (w: SpelledWeight, spelling: Written["spelling"]): Written => {
+    patch.redirect(s.value, w.value);
+    if (graph.constant(s.value) !== null) patch.drop(s.value);
+    return { ...w, spelling };
+  };
+  if (s.format === "f32") return null;
+  if (s.format === "f16")
+    return tensor.dtype === "f32" ? redirect(narrowFloat(patch, tensor, "f16", name), "f16") : null;
+  const support = supportOf(ctx.target, s.format);
+  const bits = s.format === "w8" ? 8 : 4;
+  const matrix = tensor.dims.length === 2;
+  const wanted = (matrix ? support.gemm : support.conv) ?? "float";
+  const canPack = s.uses.every((u) => packable(u.layer.node));
+  const spelling = wanted === "matmul-nbits" && !canPack ? "fold-block" : wanted;
+  const shape: WeightShape = { tensor, outAxis: role.outAxis, inAxis: role.inAxis };
+  const grid: WeightGrid = {
+    bits,
+    block: bits === 8 ? Math.max(o.block, 128) : o.block,
+    symmetric: o.symmetric,
+    search: o.search,
+  };
+  switch (spelling) {
+    case "float":
+      return null;
+    case "dequantize-block":
+    case "dequantize-channel":
+      return redirect(dequantizeChannel(patch, shape, grid, name), "dequantize-channel");
+    case "fold-channel":
+      return redirect(foldChannel(patch, shape, grid, name), spelling);
+    case "fold-block":
+      return redirect(foldBlock(patch, shape, grid, name), spelling);
+    case "matmul-nbits": {
+      const packed: PackedWeight = packWeight(patch, shape, grid, name);
+      for (const u of s.uses) writePacked(patch, u.layer.node, packed, support.accuracyLevel ?? 0);
+      if (graph.constant(s.value) !== null) patch.drop(s.value);
+      return { ...packed, spelling };
+    }
+  }
+}

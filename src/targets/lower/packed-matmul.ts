@@ -1,0 +1,90 @@
+import { attrFloat, attrInt, intAttr, type Node, type ValueId } from "../../ir/graph.ts";
+import type { PatchBuilder } from "../../ir/patch.ts";
+import type { Tensor } from "../../ir/tensor.ts";
+import { dequantizeBlocks } from "../../runtime/kernels/dequantize.ts";
+import { quantizeBlocks } from "../../runtime/kernels/quantize-blocks.ts";
+import { storedNarrow, type WeightGrid, type WeightShape } from "./weights.ts";
+
+/** A linear layer as `activation · weight + bias`. */
+interface Linear {
+  readonly activation: ValueId;
+  readonly bias: ValueId | null;
+}
+
+/** Operators that are such a product, and when; adding one is a row here. */
+const LINEAR: Readonly<Record<string, (node: Node) => Linear | null>> = {
+  MatMul: (n) => ({ activation: n.inputs[0]!, bias: null }),
+  Gemm: (n) => {
+    const plain =
+      (attrFloat(n, "alpha") ?? 1) === 1 &&
+      (attrFloat(n, "beta") ?? 1) === 1 &&
+      (attrInt(n, "transA") ?? 0) === 0;
+    return plain ? { activation: n.inputs[0]!, bias: n.inputs[2] ?? null } : null;
+  },
+};
+
+/** A weight packed for MatMulNBits; several layers may read it. */
+export interface PackedWeight {
+  readonly inputs: readonly ValueId[];
+  readonly stored: readonly Tensor[];
+  readonly restored: Tensor;
+  readonly attrs: Readonly<Record<string, number>>;
+}
+
+/** True when the node can be written as MatMulNBits (with an Add for its bias). */
+export function packable(node: Node): boolean {
+  return node.domain === "" && LINEAR[node.op]?.(node) != null;
+}
+
+/** Packs a matrix; scales are stored in half precision and widened at load. */
+export function packWeight(
+  patch: PatchBuilder,
+  w: WeightShape,
+  grid: WeightGrid,
+  name: string,
+): PackedWeight {
+  const { bits, search, symmetric } = grid;
+  const order = w.outAxis === 1 ? "KN" : "NK";
+  const length = w.tensor.dims[w.inAxis]!;
+  // A block longer than the row would be padding only.
+  const blockSize = Math.min(grid.block, Math.max(16, 2 ** Math.ceil(Math.log2(length))));
+  const packed = quantizeBlocks(w.tensor, { bits, blockSize, order, search, symmetric, scaleType: "f16" });
+  const inputs = [
+    patch.constant(packed.packed, `${name}.q`),
+    storedNarrow(patch, packed.scales, `${name}.s`),
+  ];
+  const stored = [packed.packed, packed.scales];
+  if (packed.zeroPoints !== null) {
+    inputs.push(patch.constant(packed.zeroPoints, `${name}.z`));
+    stored.push(packed.zeroPoints);
+  }
+  return {
+    inputs,
+    stored,
+    restored: dequantizeBlocks(packed, { bits, blockSize, order }),
+    attrs: { K: packed.K, N: packed.N, bits, block_size: blockSize },
+  };
+}
+
+/** Replaces a linear layer by MatMulNBits over a packed weight. */
+export function writePacked(
+  patch: PatchBuilder,
+  node: Node,
+  weight: PackedWeight,
+  accuracyLevel: number,
+): void {
+  const { activation, bias } = LINEAR[node.op]!(node)!;
+  const attrs = { ...weight.attrs, accuracy_level: accuracyLevel };
+  const [product] = patch.node({
+    op: "MatMulNBits",
+    domain: "com.microsoft",
+    name: node.name,
+    inputs: [activation, ...weight.inputs],
+    attrs: Object.fromEntries(Object.entries(attrs).map(([k, v]) => [k, intAttr(v)])),
+  });
+  const out =
+    bias === null
+      ? product
+      : patch.node({ op: "Add", name: `${node.name}/bias`, inputs: [product, bias] })[0];
+  patch.redirect(node.outputs[0]!, out).remove(node.id);
+}

@@ -1,0 +1,171 @@
+import { DTYPES, elementCount } from "../../ir/dtype.ts";
+import { intAttr, type ValueId } from "../../ir/graph.ts";
+import type { PatchBuilder } from "../../ir/patch.ts";
+import { i64Tensor, type Tensor } from "../../ir/tensor.ts";
+import { castTensor } from "../../runtime/kernels/cast.ts";
+import { dequantizeTensor } from "../../runtime/kernels/dequantize.ts";
+import type { Search } from "../../runtime/kernels/quantize.ts";
+import { quantizeChannel } from "../../runtime/kernels/quantize-channel.ts";
+import { quantizeGroups } from "../../runtime/kernels/quantize-groups.ts";
+import { reshapeTensor } from "../../runtime/kernels/reshape.ts";
+
+/** How finely and with which search a weight is quantized. */
+export interface WeightGrid {
+  readonly bits: 4 | 8;
+  readonly block: number;
+  readonly symmetric: boolean;
+  readonly search: Search;
+}
+
+/** A float weight, which axis counts output channels, and which one is summed over. */
+export interface WeightShape {
+  readonly tensor: Tensor;
+  readonly outAxis: number;
+  readonly inAxis: number;
+}
+
+/** A weight in its new form: the float value layers read, what is stored, and what those floats will be. */
+export interface SpelledWeight {
+  readonly value: ValueId;
+  readonly stored: readonly Tensor[];
+  readonly restored: Tensor;
+}
+
+/** Smallest block a scale is spent on. */
+const SMALLEST_BLOCK = 16;
+
+/** The largest power of two up to `wanted` that divides `length`; `null` below {@link SMALLEST_BLOCK}. */
+export function blockOf(length: number, wanted: number): number | null {
+  for (let b = 2 ** Math.floor(Math.log2(wanted)); b >= SMALLEST_BLOCK; b /= 2)
+    if (length % b === 0) return b;
+  return null;
+}
+
+const F32 = intAttr(DTYPES.f32.onnx);
+
+/** A tensor stored narrow and widened by a Cast, which runtimes fold when they load the model. */
+export function storedNarrow(patch: PatchBuilder, stored: Tensor, name: string): ValueId {
+  const id = patch.constant(stored, name);
+  return patch.node({ op: "Cast", name: `${name}/f32`, inputs: [id], attrs: { to: F32 } })[0];
+}
+
+/** A weight kept in a narrower float type. */
+export function narrowFloat(
+  patch: PatchBuilder,
+  tensor: Tensor,
+  dtype: "f16" | "bf16",
+  name: string,
+): SpelledWeight {
+  const stored = castTensor(tensor, dtype, { overflow: "saturate" });
+  return {
+    value: storedNarrow(patch, stored, `${name}.${dtype}`),
+    stored: [stored],
+    restored: castTensor(stored, "f32"),
+  };
+}
+
+/** Axis lengths of 1 except one, so that a per-channel vector broadcasts over the weight. */
+function alongAxis(rank: number, axis: number, length: number): number[] {
+  return Array.from({ length: rank }, (_, i) => (i === axis ? length : 1));
+}
+
+function channelParts(w: WeightShape, grid: WeightGrid) {
+  const { bits, search, symmetric } = grid;
+  const q = quantizeChannel(w.tensor, { axis: w.outAxis, bits, search, symmetric });
+  return { ...q, zeroPoint: symmetric ? null : q.zeroPoint };
+}
+
+/** Integers and one scale per output channel, behind a DequantizeLinear that runs with the layer. */
+export function dequantizeChannel(
+  patch: PatchBuilder,
+  w: WeightShape,
+  grid: WeightGrid,
+  name: string,
+): SpelledWeight {
+  const q = channelParts(w, grid);
+  const stored = [q.data, q.scale, ...(q.zeroPoint === null ? [] : [q.zeroPoint])];
+  const inputs = stored.map((t, i) => patch.constant(t, `${name}.${["q", "s", "z"][i]}`));
+  const [value] = patch.node({
+    op: "DequantizeLinear",
+    name: `${name}/dq`,
+    inputs,
+    attrs: { axis: intAttr(w.outAxis) },
+  });
+  return { value, stored, restored: dequantizeTensor(q, { axis: w.outAxis }) };
+}
+
+/** (q - z) · s in operators that runtimes fold at load; `z` and `s` broadcast over `q`. */
+function foldable(
+  patch: PatchBuilder,
+  name: string,
+  q: Tensor,
+  s: Tensor,
+  z: Tensor | null,
+): { value: ValueId; stored: Tensor[] } {
+  const data = storedNarrow(patch, q, `${name}.q`);
+  const centred =
+    z === null
+      ? data
+      : patch.node({
+          op: "Sub",
+          name: `${name}/centred`,
+          inputs: [data, storedNarrow(patch, z, `${name}.z`)],
+        })[0];
+  const scale = s.dtype === "f32" ? patch.constant(s, `${name}.s`) : storedNarrow(patch, s, `${name}.s`);
+  const [value] = patch.node({ op: "Mul", name: `${name}/dq`, inputs: [centred, scale] });
+  return { value, stored: z === null ? [q, s] : [q, s, z] };
+}
+
+/** Integers and one scale per output channel, widened when the model loads. */
+export function foldChannel(
+  patch: PatchBuilder,
+  w: WeightShape,
+  grid: WeightGrid,
+  name: string,
+): SpelledWeight {
+  const q = channelParts(w, grid);
+  const { dims } = w.tensor;
+  const along = alongAxis(dims.length, w.outAxis, dims[w.outAxis]!);
+  const z = q.zeroPoint === null ? null : reshapeTensor(q.zeroPoint, along);
+  const made = foldable(patch, name, q.data, reshapeTensor(q.scale, along), z);
+  return { ...made, restored: dequantizeTensor(q, { axis: w.outAxis }) };
+}
+
+/**
+ * Integers with one half-precision scale per block of summed elements, widened when the model loads. Matrices are cut
+ * along their input axis; weights with the output axis in front along everything behind it. Per channel where no block
+ * divides the length.
+ */
+export function foldBlock(
+  patch: PatchBuilder,
+  w: WeightShape,
+  grid: WeightGrid,
+  name: string,
+): SpelledWeight {
+  const { dims } = w.tensor;
+  const matrix = dims.length === 2;
+  if (!matrix && w.outAxis !== 0) return foldChannel(patch, w, grid, name);
+  const flat = matrix ? w.tensor : reshapeTensor(w.tensor, [dims[0]!, elementCount(dims.slice(1))]);
+  const axis = matrix ? w.inAxis : 1;
+  const length = flat.dims[axis]!;
+  const block = blockOf(length, grid.block);
+  if (block === null) return foldChannel(patch, w, grid, name);
+  const { bits, search, symmetric } = grid;
+  const q = quantizeGroups(flat, { axis, blockSize: block, bits, search, symmetric, scaleType: "f16" });
+  const blocks = length / block;
+  const parted = (size: number): number[] =>
+    axis === 0 ? [blocks, size, flat.dims[1]!] : [flat.dims[0]!, blocks, size];
+  const z = symmetric ? null : reshapeTensor(q.zeroPoint, parted(1));
+  const made = foldable(
+    patch,
+    name,
+    reshapeTensor(q.data, parted(block)),
+    reshapeTensor(q.scale, parted(1)),
+    z,
+  );
+  const shape = patch.constant(i64Tensor(dims), `${name}.dims`);
+  const [value] = patch.node({ op: "Reshape", name: `${name}/w`, inputs: [made.value, shape] });
+  const back = { ...q, zeroPoint: symmetric ? null : q.zeroPoint };
+  const restored = reshapeTensor(dequantizeTensor(back, { axis, blockSize: block, dtype: "f32" }), dims);
+  return { value, stored: made.stored, restored };
+}
