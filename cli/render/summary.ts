@@ -7,7 +7,7 @@ const MORE = 8;
 function fidelity(t: TargetReport): string[] {
   const f = t.fidelity;
   if (f === null) return ["–", "–", "–", "–"];
-  return [decibel(f.sqnrMean), decibel(f.sqnrWorst), decibel(f.psnr.mean), f.ssim.mean.toFixed(3)];
+  return [decibel(f.sqnrMean), decibel(f.sqnrWorst), decibel(f.psnr.median), f.ssim.median.toFixed(3)];
 }
 
 function budgetLine(b: BudgetResult): string {

@@ -29,7 +29,12 @@ interface Figure {
 function figures(b: Budgets): Figure[] {
   const out: Figure[] = [];
   if (b.sqnr?.mean !== undefined)
-    out.push({ name: "sqnr.mean", limit: b.sqnr.mean, value: (f) => f.sqnrMean });
+    out.push({
+      name: "sqnr.mean",
+      limit: b.sqnr.mean,
+      value: (f) => f.sqnrMean,
+      interval: (f) => ({ low: f.sqnrInterval[0], high: f.sqnrInterval[1] }),
+    });
   if (b.sqnr?.worst !== undefined)
     out.push({ name: "sqnr.worst", limit: b.sqnr.worst, value: (f) => f.sqnrWorst });
   for (const name of ["psnr", "ssim"] as const) {
@@ -38,7 +43,7 @@ function figures(b: Budgets): Figure[] {
       out.push({
         name,
         limit,
-        value: (f) => f[name].mean,
+        value: (f) => f[name].median,
         interval: (f) => ({ low: f[name].low, high: f[name].high }),
       });
   }

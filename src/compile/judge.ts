@@ -1,10 +1,12 @@
+import { join } from "node:path";
 import type { Model } from "../ir/graph.ts";
 import type { RangeStatistics } from "../passes/pass.ts";
-import type { Fidelity, Latency } from "../report/types.ts";
-import type { Target } from "../targets/target.ts";
+import type { Fidelity, Latency, SeedFigure } from "../report/types.ts";
+import { seededInputs, type SeedSummary, type TrajectoryResult, verify } from "../verify/index.ts";
+import { withSession } from "../verify/sessions.ts";
+import { compareLatency } from "./latency.ts";
 import type { SourceComponent } from "./source.ts";
 import type { BuildContext, Built } from "./targets.ts";
-import type { CompileOptions } from "./types.ts";
 
 /** What running a build beside the original showed. */
 export interface Verdict {
@@ -13,17 +15,80 @@ export interface Verdict {
   readonly notes: readonly string[];
 }
 
-/** Runs a denoiser build beside the original. */
-export async function judge(
-  _ctx: BuildContext,
-  _target: Target,
-  _built: Built,
-  _options: CompileOptions,
-): Promise<Verdict> {
-  return { latency: null, fidelity: null, notes: [] };
+function figure(s: SeedSummary): SeedFigure {
+  return { median: s.median, p10: s.p10, low: s.interval[0], high: s.interval[1] };
 }
 
-/** Ranges of activations over the calibration trajectory. */
+/** The figures of the main setting as the report holds them. */
+export function fidelityOf(result: TrajectoryResult): Fidelity {
+  const main = result.settings[0]!;
+  return {
+    sampler: main.sampler,
+    steps: main.steps,
+    guidance: main.guidance,
+    seeds: main.seeds,
+    conditions: result.conditions,
+    timesteps: main.sqnr.steps.map((s) => s.timestep),
+    sqnr: main.sqnr.steps.map((s) => s.sqnr),
+    sqnrMean: main.sqnr.mean,
+    sqnrInterval: main.sqnr.interval,
+    sqnrWorst: main.sqnr.worst.sqnr,
+    lossless: main.sqnr.lossless,
+    psnr: figure(main.psnr),
+    ssim: figure(main.ssim),
+    conditioning:
+      main.conditioning === null
+        ? null
+        : { sqnr: main.conditioning.steps.map((s) => s.sqnr), follows: main.conditioning.follows },
+    noiseFloor: result.noiseFloor.mean,
+  };
+}
+
+async function fidelity(ctx: BuildContext, built: Built, path: string): Promise<Fidelity | null> {
+  const { prepared } = ctx;
+  const { steps, guidance, sampler, samples } = prepared.recipe.verification;
+  const result = await verify(prepared.source.pipeline, path, {
+    runtime: ctx.runtime,
+    effort: "quick",
+    seed: prepared.plan.seed,
+    bindings: built.component.shape,
+    ...(steps !== undefined && { steps }),
+    ...(guidance !== undefined && { guidance }),
+    ...(sampler !== undefined && { sampler }),
+    ...(samples !== undefined && { seeds: samples }),
+    ...(ctx.signal !== undefined && { signal: ctx.signal }),
+    onProgress: (done, total) => ctx.onEvent({ kind: "runs", target: built.target, done, total }),
+  });
+  return result.kind === "trajectory" ? fidelityOf(result) : null;
+}
+
+async function latency(
+  ctx: BuildContext,
+  built: Built,
+  before: string,
+  after: string,
+): Promise<Latency | null> {
+  if (ctx.runner.now === undefined) return null;
+  const ports = await withSession(ctx.runtime, after, {}, async (s) => s.inputs);
+  const feeds = seededInputs(ports, { seed: ctx.prepared.plan.seed, bindings: built.component.shape });
+  return await compareLatency({ runtime: ctx.runtime, before, after, feeds, now: ctx.runner.now });
+}
+
+/** Runs a written build of the denoiser beside the original: along sampled trajectories, and against the clock. */
+export async function judge(ctx: BuildContext, component: SourceComponent, built: Built): Promise<Verdict> {
+  const { plan, source } = ctx.prepared;
+  const nothing = { latency: null, fidelity: null };
+  if (!plan.verify) return { ...nothing, notes: ["not verified: switched off"] };
+  if (!ctx.runnable(component))
+    return { ...nothing, notes: [`not verified: ${component.info.name} is large; --verify does it anyway`] };
+  const path = join(ctx.output.staging, built.path);
+  const speed = await latency(ctx, built, component.path, path);
+  if (source.pipeline.scheduler === null || !component.info.denoiser)
+    return { latency: speed, fidelity: null, notes: ["not sampled: the input has no scheduler"] };
+  return { latency: speed, fidelity: await fidelity(ctx, built, path), notes: [] };
+}
+
+/** Ranges of activations over the calibration trajectory; `null` when the component cannot be sampled. */
 export async function trajectoryRanges(
   _ctx: BuildContext,
   _component: SourceComponent,

@@ -77,13 +77,14 @@ async function targetReport(
   ctx: BuildContext,
   target: Target,
   built: readonly Built[],
-  options: CompileOptions,
 ): Promise<TargetReport> {
   const passes = built.flatMap((b) => b.passes);
   const components = built.map((b) => b.component);
-  const denoiser = ctx.prepared.source.components.find((c) => c.info.denoiser);
-  const main = built.find((b) => b.component.name === denoiser?.info.name) ?? built[0]!;
-  const verdict = await judge(ctx, target, main, options);
+  const { components: models } = ctx.prepared.source;
+  const judged = models.find((c) => c.info.denoiser) ?? models[0]!;
+  const main = built.find((b) => b.component.name === judged.info.name)!;
+  const verdict = await judge(ctx, judged, main);
+  ctx.counter.done++;
   return {
     title: target.title,
     provider: target.provider,
@@ -169,7 +170,7 @@ async function run(
       evaluator: runtime.evaluator,
       reader: runtime.reader,
       seed: prepared.plan.seed,
-      now,
+      ...(options.now !== undefined && { now: options.now }),
       ...(options.memory !== undefined && { memory: options.memory }),
       ...(options.signal !== undefined && { signal: options.signal }),
       ...(options.debug !== undefined && { debug: options.debug }),
@@ -177,15 +178,15 @@ async function run(
       ...(options.stopAfter !== undefined && { budget: { left: options.stopAfter } }),
     },
     onEvent: options.onEvent ?? (() => {}),
+    signal: options.signal,
     ranges: (component, model) => trajectoryRanges(ctx, component, model),
     runnable: (c) => options.verify === true || modelBytes(c.model) <= RUNNABLE_BYTES,
     counter: { done: 0, total: stepsOf(prepared) },
   };
   const built = await buildAll(ctx);
-  // Written before the builds are judged: a judged build is loaded with its configurations beside it.
   const targets = new Map<string, TargetReport>();
   for (const target of prepared.targets)
-    targets.set(target.id, await targetReport(ctx, target, built.get(target.id)!, options));
+    targets.set(target.id, await targetReport(ctx, target, built.get(target.id)!));
   const budgets: BudgetResult[] = checkBudgets(prepared.recipe.budgets, targets);
   const version = await runtimeVersion();
   return await writeDescriptions(prepared, output, version, built, (input, recipeSha) => ({

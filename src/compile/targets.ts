@@ -9,7 +9,7 @@ import { target as targetById } from "../targets/index.ts";
 import type { Target } from "../targets/target.ts";
 import { type ChainResult, runChain, writeComponent } from "./build.ts";
 import type { OnCompileEvent } from "./events.ts";
-import { proveExact, seededFeeds } from "./exactness.ts";
+import { proveExact } from "./exactness.ts";
 import { flopsOf } from "./flops.ts";
 import type { OutputFolder } from "./output.ts";
 import type { ComponentPlan } from "./plan.ts";
@@ -19,6 +19,7 @@ import { componentBytes, type SourceComponent } from "./source.ts";
 
 /** One component built for one target. */
 export interface Built {
+  readonly target: string;
   readonly component: ComponentReport;
   readonly passes: readonly ComponentPass[];
   readonly exactness: Exactness | null;
@@ -41,7 +42,7 @@ export interface BuildContext {
   readonly ranges: (component: SourceComponent, model: Model) => Promise<RangeStatistics | null>;
   /** Whether a component is small enough to be run beside the original, or the caller insists. */
   readonly runnable: (component: SourceComponent) => boolean;
-  /** Runs work that an interrupt may cut short. */
+  readonly signal: AbortSignal | undefined;
   readonly counter: { done: number; readonly total: number };
 }
 
@@ -84,14 +85,8 @@ async function proof(
   const reference = component.info.denoiser
     ? prepared.source.reference.filter((feeds) => fits(component, feeds, exact))
     : [];
-  const bindings = askedFor(prepared, component, target);
-  const { found } = deduceBindings(component.info, bindings);
-  const made =
-    reference.length > 0 ? null : seededFeeds(component, { ...found, ...bindings }, prepared.plan.seed);
-  const feeds = made === null ? reference : [made];
-  if (feeds.length === 0)
-    return { exactness: null, note: `${name}: exactness not proven, its inputs cannot be made up` };
-  const inputs = made === null ? "reference" : "seeded";
+  const asked = askedFor(prepared, component, target);
+  const bindings = { ...deduceBindings(component.info, asked).found, ...asked };
   ctx.onEvent({
     kind: "stage",
     target,
@@ -100,7 +95,18 @@ async function proof(
     step: ctx.counter.done,
     steps: ctx.counter.total,
   });
-  return { exactness: await proveExact({ runtime, component, target, exact, feeds, inputs }), note: null };
+  return {
+    exactness: await proveExact({
+      runtime,
+      component,
+      target,
+      exact,
+      reference,
+      bindings,
+      seed: prepared.plan.seed,
+    }),
+    note: null,
+  };
 }
 
 async function buildOne(
@@ -140,6 +146,7 @@ async function buildOne(
   const before = flopsOf(component.model, shape);
   const after = flopsOf(chain.model, shape);
   return {
+    target: target.id,
     component: {
       name,
       file: path,

@@ -25,7 +25,7 @@ function nullable(schema: Json): Schema {
 }
 
 const change = object({ before: number, after: number });
-const interval = object({ mean: number, low: number, high: number });
+const figure = object({ median: number, p10: number, low: number, high: number });
 
 const decisionKeys = {
   required: {
@@ -76,14 +76,17 @@ const fidelity = object({
   steps: count,
   guidance: number,
   seeds: count,
+  conditions: string,
   timesteps: list(number),
   sqnr: list(number),
   sqnrMean: number,
+  sqnrInterval: { type: "array", items: number, minItems: 2, maxItems: 2 },
   sqnrWorst: number,
-  psnr: interval,
-  ssim: interval,
-  conditioning: nullable(list(number)),
-  noiseFloor: nullable(number),
+  lossless: boolean,
+  psnr: figure,
+  ssim: figure,
+  conditioning: nullable(object({ sqnr: list(number), follows: boolean })),
+  noiseFloor: number,
 });
 
 const target = object({

@@ -14,10 +14,12 @@ export interface Latency extends Change {
   readonly runs: number;
 }
 
-/** A mean over seeds with its bootstrap interval. */
-export interface Interval {
-  readonly mean: number;
-  /** 2.5 % and 97.5 % points of the bootstrap over seeds. */
+/** One figure per seed, summed up. */
+export interface SeedFigure {
+  readonly median: number;
+  /** 10th percentile: the worst tenth of the seeds lies below. */
+  readonly p10: number;
+  /** 95 % bootstrap interval of the median. */
   readonly low: number;
   readonly high: number;
 }
@@ -28,19 +30,25 @@ export interface Fidelity {
   readonly steps: number;
   readonly guidance: number;
   readonly seeds: number;
+  /** `synthetic` conditions only exercise the model: such figures say nothing about quality. */
+  readonly conditions: string;
   readonly timesteps: readonly number[];
-  /** Teacher-forced SQNR in dB, one figure per step; capped at the noise-floor cap. */
+  /** Teacher-forced SQNR in dB of the guided output, one figure per step; capped at 120. */
   readonly sqnr: readonly number[];
-  /** Mean of the dB over steps. */
+  /** Mean of the dB over steps, with its 95 % interval over seeds. */
   readonly sqnrMean: number;
+  readonly sqnrInterval: readonly [number, number];
   readonly sqnrWorst: number;
-  /** PSNR in dB and SSIM of the final samples against the original's. */
-  readonly psnr: Interval;
-  readonly ssim: Interval;
-  /** SQNR in dB of the conditional minus the unconditional output, per step; `null` without conditions. */
-  readonly conditioning: readonly number[] | null;
-  /** Differences below this many dB of SQNR are the runtime's own. */
-  readonly noiseFloor: number | null;
+  /** Not distinguishable from the runtime's own rounding. */
+  readonly lossless: boolean;
+  /** PSNR in dB and SSIM of the finished samples against the original's. */
+  readonly psnr: SeedFigure;
+  readonly ssim: SeedFigure;
+  /** SQNR in dB of the conditional minus the unconditional output per step, and whether the build still follows its
+   * condition; `null` without an unconditional input. */
+  readonly conditioning: { readonly sqnr: readonly number[]; readonly follows: boolean } | null;
+  /** Mean SQNR in dB of the original against itself with other threads, batches and optimisations. */
+  readonly noiseFloor: number;
 }
 
 /** How the exact part of a build was proven: largest output error over the output's largest magnitude. */

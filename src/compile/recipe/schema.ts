@@ -133,8 +133,8 @@ export function recipeSchema(): JsonSchema {
             },
             { description: "Teacher-forced SQNR per timestep." },
           ),
-          psnr: { type: "number", description: "Lowest mean PSNR of samples in dB." },
-          ssim: { type: "number", minimum: -1, maximum: 1, description: "Lowest mean SSIM of samples." },
+          psnr: { type: "number", description: "Lowest median PSNR of samples in dB." },
+          ssim: { type: "number", minimum: -1, maximum: 1, description: "Lowest median SSIM of samples." },
         },
       },
       output: object(

@@ -25,9 +25,9 @@ export interface Budgets {
   readonly bytes?: number | string;
   /** Teacher-forced SQNR in dB over the steps. */
   readonly sqnr?: Floor;
-  /** PSNR in dB of free-running samples against the original's, mean over seeds. */
+  /** PSNR in dB of free-running samples against the original's, median over seeds. */
   readonly psnr?: number;
-  /** SSIM of free-running samples against the original's, mean over seeds. */
+  /** SSIM of free-running samples against the original's, median over seeds. */
   readonly ssim?: number;
 }
 
