@@ -137,21 +137,24 @@ export const cpuX64: Target = {
     },
     {
       field: "spelling.gelu",
-      claim: "erf and tanh GELU chains are fused to the runtime's own kernel when the session is made",
+      claim:
+        "Gelu of opset 20 has a kernel; written-out chains are fused to it when the session is made, so writing it costs nothing and saves nodes",
       source: ORT,
       checked: "2026-11-23",
       measured: true,
     },
     {
       field: "spelling.silu",
-      claim: "Sigmoid followed by Mul becomes QuickGelu with alpha 1 when the session is made",
+      claim:
+        "Sigmoid followed by Mul becomes QuickGelu with alpha 1 when the session is made; alone, each crosses memory once more (2x320x64x64, one thread: 7.1 ms against 11.0 ms with the group normalisation around it)",
       source: ORT,
       checked: "2026-11-23",
       measured: true,
     },
     {
       field: "spelling.attention",
-      claim: "attention is not fused when the session is made; the primitive form runs in every opset",
+      claim:
+        "written-out attention is not fused when the session is made; MultiHeadAttention takes 37 ms where the written form takes 44 ms (2x1024 tokens, 8 heads of 40, one thread), largest difference 3e-8",
       source: ORT,
       checked: "2026-11-23",
       measured: true,
@@ -159,6 +162,14 @@ export const cpuX64: Target = {
     {
       field: "spelling.rmsNorm",
       claim: "RMSNormalization is opset 23 only; the primitive chain is fused when the session is made",
+      source: ORT,
+      checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "spelling.affine",
+      claim:
+        "BatchNormalization with mean 0, variance 1 and epsilon 0 gives the bits of Mul and Add in one crossing of memory (2x320x64x64, one thread, group normalisation with SiLU: 6.0 ms against 7.1 ms)",
       source: ORT,
       checked: "2026-11-23",
       measured: true,

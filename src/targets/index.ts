@@ -1,6 +1,6 @@
+import { nearestName } from "../calibrate/nearest.ts";
 import { fail } from "../diagnostics/index.ts";
 import { cpuX64 } from "./cpu-x64.ts";
-import { nearestName } from "../calibrate/nearest.ts";
 import { qnnHtp } from "./qnn-htp.ts";
 import type { Target } from "./target.ts";
 import { webgpu } from "./webgpu.ts";

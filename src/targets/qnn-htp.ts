@@ -156,6 +156,13 @@ export const qnnHtp: Target = {
       measured: false,
     },
     {
+      field: "spelling.affine",
+      claim: "Mul and Add by a constant per channel are accepted as they are",
+      source: "QNN execution provider documentation",
+      checked: "2026-11-23",
+      measured: false,
+    },
+    {
       field: "half",
       claim:
         "Resize scales stay fp32 by definition; Range and the like stay fp32 in onnxruntime's own converter; fp16 has a largest value of 65504",

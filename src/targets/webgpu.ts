@@ -154,6 +154,14 @@ export const webgpu: Target = {
       measured: true,
     },
     {
+      field: "spelling.affine",
+      claim:
+        "Mul and Add by a constant per channel are plain elementwise kernels; BatchNormalization brings nothing there",
+      source: "onnxruntime source of 2026-03",
+      checked: "2026-11-23",
+      measured: false,
+    },
+    {
       field: "half",
       claim:
         "Resize scales stay fp32 by definition and contrib GroupNorm wants fp32 gamma and beta; InstanceNormalization in fp16 is off by 5e-2 on data with mean 3000",
