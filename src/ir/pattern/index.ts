@@ -27,6 +27,7 @@ export {
   type MadePart,
   type Match,
   match,
+  matchValue,
   type Mismatch,
   opName,
   type Outcome,

@@ -19,7 +19,8 @@ export interface PartScope extends MatchScope {
 /** A successful match: what was captured, and every node that took part. */
 export interface Match {
   readonly ok: true;
-  readonly root: Node;
+  /** Producer of the matched value; `undefined` when the value is not computed. */
+  readonly root: Node | undefined;
   /** Matched nodes, root first, each once. Computations of constants are not among them. */
   readonly nodes: readonly Node[];
   value(name: string): ValueId;
@@ -39,6 +40,9 @@ export interface Mismatch {
 
 /** A typed result or the reason why there is none. */
 export type Outcome<T> = { readonly ok: true; readonly value: T } | Mismatch;
+
+/** Stands for "no node" where a value without producer fails to match. */
+const NO_NODE = -1 as NodeId;
 
 /** Ops that pass their input on unchanged. Casts count when they do not change the type. */
 function passesThrough(node: Node, scope: MatchScope): boolean {
@@ -91,9 +95,28 @@ class Matcher {
     return false;
   }
 
-  failure(root: Node): Mismatch {
+  failure(root: Node | undefined): Mismatch {
     const f = this.#failure;
-    return { ok: false, why: f?.why ?? "the pattern does not fit", node: f?.node ?? root.id };
+    const node = f?.node ?? root?.id ?? NO_NODE;
+    return { ok: false, why: f?.why ?? "the pattern does not fit", node };
+  }
+
+  result(root: Node | undefined): Match {
+    return {
+      ok: true,
+      root,
+      nodes: [...new Set(this.nodes)],
+      value: (name) => {
+        const v = this.values.get(name);
+        if (v === undefined) throw new Error(`pattern does not capture "${name}"`);
+        return v;
+      },
+      maybe: (name) => this.values.get(name),
+      each: (name) => this.lists.get(name) ?? [],
+      node: (name) => this.named.get(name),
+      const: (name) => this.consts.get(name),
+      part: (name) => this.parts.get(name),
+    };
   }
 
   /** Binds a name for the time of the continuation. */
@@ -262,21 +285,7 @@ export function match(scope: PartScope, node: Node, pattern: NodePattern): Match
     return { ok: false, why: `${node.op} found, expected ${pattern.ops.join(" or ")}`, node: node.id };
   const m = new Matcher(scope);
   if (!m.node(pattern, node, null, () => true)) return m.failure(node);
-  return {
-    ok: true,
-    root: node,
-    nodes: [...new Set(m.nodes)],
-    value: (name) => {
-      const v = m.values.get(name);
-      if (v === undefined) throw new Error(`pattern does not capture "${name}"`);
-      return v;
-    },
-    maybe: (name) => m.values.get(name),
-    each: (name) => m.lists.get(name) ?? [],
-    node: (name) => m.named.get(name),
-    const: (name) => m.consts.get(name),
-    part: (name) => m.parts.get(name),
-  };
+  return m.result(node);
 }
 
 /** Values made by `nodes` that anything else reads (another node or a graph output), apart from `output`. */
@@ -290,4 +299,12 @@ export function escapes(scope: MatchScope, nodes: readonly Node[], output: Value
     }
   }
   return out;
+}
+
+/** Matches the pattern with its root at a value; `root` of the result is the value's producer. */
+export function matchValue(scope: PartScope, value: ValueId, pattern: Pattern): Match | Mismatch {
+  const producer = scope.graph.producer(value);
+  const m = new Matcher(scope);
+  if (!m.value(pattern, value, () => true)) return m.failure(producer);
+  return m.result(producer);
 }

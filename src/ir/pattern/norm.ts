@@ -181,6 +181,7 @@ function firstOf(
 
 function build(
   scope: MatchScope,
+  node: Node,
   kind: NormMatch["kind"],
   found: { name: string; m: Match },
   axes: readonly number[],
@@ -189,8 +190,8 @@ function build(
   groups: number | null,
 ): Outcome<NormMatch> {
   const { name, m } = found;
-  const core = m.root.outputs[0];
-  if (core === null || core === undefined) return miss("the result has no name", m.root);
+  const core = node.outputs[0];
+  if (core === null || core === undefined) return miss("the result has no name", node);
   const a = affine(scope, core, affineAxes);
   const nodes = [...a.nodes, ...m.nodes];
   return {
@@ -218,7 +219,7 @@ export function matchLayerNorm(scope: MatchScope, node: Node): Outcome<NormMatch
   const axes = sharedAxes(scope, found.m);
   if (typeof axes === "string") return miss(axes, node);
   const epsilon = scalarOf(found.m.const("epsilon")?.tensor ?? null) ?? 0;
-  return build(scope, "layer-norm", found, axes, axes, epsilon, null);
+  return build(scope, node, "layer-norm", found, axes, axes, epsilon, null);
 }
 
 /** Recognises a written-out RMSNormalization whose last core operation is `node`. */
@@ -231,7 +232,7 @@ export function matchRmsNorm(scope: MatchScope, node: Node): Outcome<NormMatch> 
   if (x?.op === "Sub" && scope.graph.producer(x.inputs[1])?.op === "ReduceMean")
     return miss("the input is centred: this is a layer-norm", node);
   const epsilon = scalarOf(found.m.const("epsilon")?.tensor ?? null) ?? 0;
-  return build(scope, "rms-norm", found, axes, axes, epsilon, null);
+  return build(scope, node, "rms-norm", found, axes, axes, epsilon, null);
 }
 
 /** Recognises a written-out GroupNormalization whose merging Reshape is `node`. */
@@ -274,7 +275,7 @@ export function matchGroupNorm(scope: MatchScope, node: Node): Outcome<NormMatch
       return miss(`means over axes ${axes}, not over all of a group`, node);
     epsilon = scalarOf(m.const("epsilon")?.tensor ?? null) ?? 0;
   }
-  return build(scope, "group-norm", found, [2], [1], epsilon, groups);
+  return build(scope, node, "group-norm", found, [2], [1], epsilon, groups);
 }
 
 /** How an operator that normalises is read: inputs of scale and bias, and what it is. */
