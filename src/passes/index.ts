@@ -5,7 +5,7 @@ import { mergeDuplicates } from "./clean/merge-duplicates.ts";
 import { removeDead } from "./clean/remove-dead.ts";
 import { simplify } from "./clean/simplify.ts";
 import { specialiseShapes } from "./clean/specialise-shapes.ts";
-import { convertFloat, convertFloat } from "./convert/convert-float.ts";
+import { convertFloat } from "./convert/convert-float.ts";
 import { fuseActivation } from "./fuse/fuse-activation.ts";
 import { fuseAffine } from "./fuse/fuse-affine.ts";
 import { fuseAttention } from "./fuse/fuse-attention.ts";
@@ -17,7 +17,7 @@ import { convertOpset } from "./legalise/convert-opset.ts";
 import { spellOps } from "./legalise/spell-ops.ts";
 import { storeShapes } from "./legalise/store-shapes.ts";
 import type { Pass } from "./pass.ts";
-import { quantizeWeights, quantizeWeights } from "./quantize/quantize-weights.ts";
+import { quantizeWeights } from "./quantize/quantize-weights.ts";
 
 /**
  * Every pass, one line each, in the order the docs list them. Help, docs pages and the recipe schema come from here;
