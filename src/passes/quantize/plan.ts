@@ -68,7 +68,7 @@ export function plan(graph: Graph, o: QuantizeWeightsOptions, ctx: PassContext):
   const match = pattern("match", o.match);
   const exclude = pattern("exclude", o.exclude);
   const layers = weightLayers(graph, ctx.shapes());
-  const guards = guardedLayers(graph, ctx.shapes(), layers);
+  const guards = guardedLayers(ctx);
   const out: Plan[] = [];
   const small: Layer[] = [];
   const other: Layer[] = [];
