@@ -11,6 +11,7 @@ export {
 export { convert, denseFrom, floats, numbersOf, rows, stack } from "./dense.ts";
 export { type Denoiser, feedPieces, sessionDenoiser } from "./denoiser.ts";
 export { conditioningEffect, type Guidance, guidanceHalves, guide, splitVariance } from "./guidance.ts";
+export { instrument, type Observed, observableValues } from "./instrument.ts";
 export { editDistance, nearestName } from "./nearest.ts";
 export { type Npz, parseNpz, readNpz } from "./npz.ts";
 export {
@@ -22,6 +23,15 @@ export {
   pipelineDenoiser,
   pipelineScheduler,
 } from "./pipeline.ts";
+export { type PlanOptions, planTrajectory } from "./plan.ts";
+export {
+  collectRanges,
+  type ObserveOptions,
+  observeRanges,
+  type RangeOptions,
+  type Ranges,
+  type ValueRange,
+} from "./ranges.ts";
 export { type ConditionRole, type DeclaredSizes, type InputRoles, inputRoles, sampleShape } from "./roles.ts";
 export {
   callFeeds,

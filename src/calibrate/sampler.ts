@@ -149,7 +149,7 @@ async function sampleGroup(
     guidance,
   );
   const run: SchedulerRun = scheduler.start(group.length);
-  let x = Float64Array.from(
+  let x: Float64Array = Float64Array.from(
     groupNoise(seeds, (s) => startingNoise(s, size)),
     (v) => v * scheduler.initNoiseSigma,
   );
