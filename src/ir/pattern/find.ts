@@ -1,3 +1,4 @@
+import { isFloat } from "../dtype.ts";
 import type { Node, NodeId, ValueId } from "../graph.ts";
 import { type ActivationMatch, matchActivation, readActivationOperator } from "./activation.ts";
 import { type AttentionMatch, matchAttention, readAttentionOperator } from "./attention.ts";
@@ -22,6 +23,8 @@ export interface StructureRule<T extends StructureMatch = StructureMatch> {
   readonly name: string;
   /** Operators of the node that `recognise` takes, `domain:Op` outside the standard domain. */
   readonly roots: readonly string[];
+  /** An operator that every match contains. */
+  readonly needs?: string;
   /** An operator that stays unexplained when no match takes it: a reason is recorded then. */
   readonly anchor?: string;
   recognise(scope: MatchScope, node: Node): Outcome<T>;
@@ -30,16 +33,23 @@ export interface StructureRule<T extends StructureMatch = StructureMatch> {
 const activation = (kind: ActivationMatch["kind"], anchor: string, roots: string[]): StructureRule => ({
   name: kind,
   roots,
+  needs: anchor,
   anchor,
   recognise: (scope, node) => matchActivation(scope, node, [kind]),
 });
 
 /** Every structure looked for, in order of preference where two could take the same nodes. */
 export const STRUCTURE_RULES: readonly StructureRule[] = [
-  { name: "attention", roots: ["MatMul"], anchor: "Softmax", recognise: matchAttention },
+  { name: "attention", roots: ["MatMul"], needs: "Softmax", anchor: "Softmax", recognise: matchAttention },
   { name: "group-norm", roots: ["Reshape"], anchor: "InstanceNormalization", recognise: matchGroupNorm },
-  { name: "layer-norm", roots: ["Div", "Mul"], anchor: "ReduceMean", recognise: matchLayerNorm },
-  { name: "rms-norm", roots: ["Div", "Mul"], recognise: matchRmsNorm },
+  {
+    name: "layer-norm",
+    roots: ["Div", "Mul"],
+    needs: "ReduceMean",
+    anchor: "ReduceMean",
+    recognise: matchLayerNorm,
+  },
+  { name: "rms-norm", roots: ["Div", "Mul"], needs: "ReduceMean", recognise: matchRmsNorm },
   activation("gelu", "Erf", ["Mul", "Div"]),
   activation("gelu-tanh", "Tanh", ["Mul", "Div"]),
   activation("quick-gelu", "Sigmoid", ["Mul"]),
@@ -139,6 +149,13 @@ function explain(scope: MatchScope, rule: StructureRule, anchor: Node): Miss {
   return { pattern: rule.name, node: anchor.id, why };
 }
 
+/** Integer arithmetic computes shapes, which no structure is made of. */
+function isInteger(scope: MatchScope, node: Node): boolean {
+  const out = node.outputs[0];
+  const dtype = out === null || out === undefined ? null : (scope.shapes?.dtype(out) ?? null);
+  return dtype !== null && !isFloat(dtype);
+}
+
 const isAttention = (m: StructureMatch): m is AttentionMatch => "softmax" in m;
 const isNorm = (m: StructureMatch): m is NormMatch => "epsilon" in m;
 
@@ -147,9 +164,13 @@ export function findStructures(
   scope: MatchScope,
   rules: readonly StructureRule[] = STRUCTURE_RULES,
 ): Structures {
+  const present = new Set<string>();
+  for (const node of scope.graph.nodes()) present.add(opName(node));
   const byRoot = new Map<string, StructureRule[]>();
-  for (const rule of rules)
+  for (const rule of rules) {
+    if (rule.needs !== undefined && !present.has(rule.needs)) continue;
     for (const root of rule.roots) byRoot.set(root, [...(byRoot.get(root) ?? []), rule]);
+  }
   const taken = new Set<NodeId>();
   const norms: NormMatch[] = [];
   const activations: ActivationMatch[] = [];
@@ -163,7 +184,9 @@ export function findStructures(
     else activations.push(m);
   };
   for (const node of scope.graph.nodes()) {
-    for (const rule of byRoot.get(opName(node)) ?? []) {
+    const candidates = byRoot.get(opName(node));
+    if (candidates === undefined || isInteger(scope, node)) continue;
+    for (const rule of candidates) {
       if (rule.name.endsWith("-operator")) {
         single.push({ rule, node });
         continue;

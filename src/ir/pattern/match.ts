@@ -81,24 +81,26 @@ class Matcher {
   readonly named = new Map<string, Node>();
   readonly parts = new Map<string, MadePart>();
   readonly nodes: Node[] = [];
-  #failure: { depth: number; why: string; node: NodeId } | null = null;
+  #failure: { depth: number; why: () => string; node: NodeId } | null = null;
 
   constructor(scope: PartScope) {
     this.#scope = scope;
   }
 
-  #fail(why: string, at: Node | undefined): false {
+  /** Keeps the first reason among the deepest; its text is made only when it is kept. */
+  #fail(why: string | (() => string), at: Node | undefined): false {
     const depth = this.nodes.length;
+    if (this.#failure !== null && depth <= this.#failure.depth) return false;
     const node = at ?? this.nodes.at(-1);
-    if (node !== undefined && (this.#failure === null || depth > this.#failure.depth))
-      this.#failure = { depth, why, node: node.id };
+    if (node !== undefined)
+      this.#failure = { depth, why: typeof why === "string" ? () => why : why, node: node.id };
     return false;
   }
 
   failure(root: Node | undefined): Mismatch {
     const f = this.#failure;
     const node = f?.node ?? root?.id ?? NO_NODE;
-    return { ok: false, why: f?.why ?? "the pattern does not fit", node };
+    return { ok: false, why: f?.why() ?? "the pattern does not fit", node };
   }
 
   result(root: Node | undefined): Match {
@@ -142,7 +144,7 @@ class Matcher {
     const had = as === undefined ? undefined : this.values.get(as);
     if (had !== undefined) {
       const same = had === value || throughIdentity(this.#scope, had) === throughIdentity(this.#scope, value);
-      return same ? next() : this.#fail(`"${as}" is not the same value in both places`, undefined);
+      return same ? next() : this.#fail(() => `"${as}" is not the same value in both places`, undefined);
     }
     return this.#bind(this.values, as, value, next);
   }
@@ -163,7 +165,7 @@ class Matcher {
       case "const": {
         const c = constantOf(scope, value);
         const producer = scope.graph.producer(value);
-        if (c === null) return this.#fail(`${this.#name(value)} is not a constant`, producer);
+        if (c === null) return this.#fail(() => `${this.#name(value)} is not a constant`, producer);
         const why = p.where?.(c, scope) ?? null;
         if (why !== null) return this.#fail(why, producer);
         return this.#capture(value, p.as, p.each, () => this.#bind(this.consts, p.as, c, next));
@@ -178,7 +180,7 @@ class Matcher {
           if (this.#bind(this.parts, p.as, part, () => this.value(p.from, part.input, next))) return true;
         }
         return this.#fail(
-          `${this.#name(value)} is not made by ${p.by.join(" or ")}`,
+          () => `${this.#name(value)} is not made by ${p.by.join(" or ")}`,
           scope.graph.producer(value),
         );
       }
@@ -188,12 +190,12 @@ class Matcher {
         const node = scope.graph.producer(value);
         if (node === undefined)
           return this.#fail(
-            `${this.#name(value)} is not computed, expected ${p.ops.join(" or ")}`,
+            () => `${this.#name(value)} is not computed, expected ${p.ops.join(" or ")}`,
             undefined,
           );
         if (p.ops.includes(opName(node))) {
           if (node.outputs[p.output ?? 0] !== value)
-            return this.#fail(`another output of ${node.op} is used`, node);
+            return this.#fail(() => `another output of ${node.op} is used`, node);
           return this.node(p, node, null, next);
         }
         if (passesThrough(node, scope)) {
@@ -202,7 +204,7 @@ class Matcher {
           this.nodes.pop();
           return false;
         }
-        return this.#fail(`${node.op} found, expected ${p.ops.join(" or ")}`, node);
+        return this.#fail(() => `${node.op} found, expected ${p.ops.join(" or ")}`, node);
       }
     }
   }
@@ -237,7 +239,7 @@ class Matcher {
     const why = p.where?.(node, this.#scope) ?? null;
     if (why !== null) return this.#fail(why, node);
     for (let i = p.inputs.length; i < node.inputs.length && p.rest !== true; i++)
-      if (node.inputs[i] !== null) return this.#fail(`${node.op} has an unexpected input ${i}`, node);
+      if (node.inputs[i] !== null) return this.#fail(() => `${node.op} has an unexpected input ${i}`, node);
     const swaps =
       p.inputs.length === 2 &&
       node.inputs.length === 2 &&
