@@ -45,9 +45,6 @@ export const compileCodes = {
     (d) =>
       `component "${d.component}" has dims whose length is unknown (${d.dims.join(", ")}), and target "${d.target}" takes static shapes only. Give them: --shape ${d.dims.map((x) => `${x}=…`).join(",")}`,
   ),
-  OUTPUT_UNWRITABLE: error<{ path: string; problem: string }>(
-    (d) => `cannot write ${d.path}: ${d.problem}. Nothing was left behind; choose another -o or make room.`,
-  ),
   OUTPUT_NOT_OURS: error<{ path: string }>(
     (d) =>
       `${d.path} exists and holds no diffpress build (no manifest.json), so it is not replaced. Choose another -o or remove it.`,
