@@ -15,7 +15,7 @@ import type { Dim } from "./types.ts";
  * Symbolic axis lengths. A dim is a polynomial with numeric coefficients over symbols and over floor, min and max of
  * such polynomials, kept as canonical text: polynomials that are equal have the same text. Named symbols stand for
  * integers that are at least 1; symbols that start with `?` are unknowns about which nothing is assumed. Non-integer
- * coefficients occur only while float arithmetic on shapes is followed.
+ * coefficients occur only while float arithmetic on shapes is followed. Numbers are never -0 (hence the `+ 0`).
  */
 
 const CACHE_LIMIT = 1 << 16;
@@ -89,7 +89,7 @@ export function negDim(a: Dim): Dim {
 
 /** `a * b`. */
 export function mulDim(a: Dim, b: Dim): Dim {
-  if (typeof a === "number" && typeof b === "number") return a * b;
+  if (typeof a === "number" && typeof b === "number") return a * b + 0;
   if (a === 1) return b;
   if (b === 1) return a;
   if (a === 0 || b === 0) return 0;
@@ -98,7 +98,7 @@ export function mulDim(a: Dim, b: Dim): Dim {
 
 /** `floor(a / b)`; exact quotients of polynomials are found. Division by zero gives an unknown. */
 export function divDim(a: Dim, b: Dim): Dim {
-  if (typeof a === "number" && typeof b === "number" && b !== 0) return Math.floor(a / b);
+  if (typeof a === "number" && typeof b === "number" && b !== 0) return Math.floor(a / b) + 0;
   if (b === 1 && typeof a === "string") return a;
   if (a === b) return 1;
   return binary("/", a, b, floorDivide);
@@ -106,7 +106,7 @@ export function divDim(a: Dim, b: Dim): Dim {
 
 /** `ceil(a / b)`, written as `-floor(-a / b)` in canonical form. */
 export function ceilDivDim(a: Dim, b: Dim): Dim {
-  if (typeof a === "number" && typeof b === "number" && b !== 0) return Math.ceil(a / b);
+  if (typeof a === "number" && typeof b === "number" && b !== 0) return Math.ceil(a / b) + 0;
   if (typeof b === "number" && b > 0) return divDim(addDim(a, b - 1), b);
   return negDim(divDim(negDim(a), b));
 }
@@ -126,13 +126,13 @@ export function ratioDim(a: Dim, b: Dim): Dim | null {
 
 /** `floor(a)`, for dims with non-integer coefficients. */
 export function floorDim(a: Dim): Dim {
-  if (typeof a === "number") return Math.floor(a);
+  if (typeof a === "number") return Math.floor(a) + 0;
   return isInteger(a) ? a : binary("floor", a, 1, floorDivide);
 }
 
 /** `ceil(a)`, for dims with non-integer coefficients. */
 export function ceilDim(a: Dim): Dim {
-  return typeof a === "number" ? Math.ceil(a) : negDim(floorDim(negDim(a)));
+  return typeof a === "number" ? Math.ceil(a) + 0 : negDim(floorDim(negDim(a)));
 }
 
 /** True when every coefficient is an integer, so that the dim is an integer whatever its symbols are. */

@@ -102,7 +102,8 @@ export class NodeContext implements InferContext {
     if (data.length <= MAX_DATA) this.values[i] = data;
   }
   invalid(problem: string): void {
+    // The first problem of a node is the one to read; the rest mostly follow from it.
+    if (!this.failed) this.#around.invalid(problem);
     this.failed = true;
-    this.#around.invalid(problem);
   }
 }

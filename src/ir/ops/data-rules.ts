@@ -88,6 +88,12 @@ export function broadcastData(
   return out;
 }
 
+/** True when `from` broadcasts to `to`, both fully known (old opsets and malformed nodes may have it otherwise). */
+function fits(from: readonly Dim[], to: readonly Dim[]): boolean {
+  const shift = to.length - from.length;
+  return shift >= 0 && from.every((d, i) => d === 1 || d === to[i + shift]);
+}
+
 /**
  * Follows an elementwise op over the inputs' values: sets output 0's data when all of them and the output shape are
  * known. `f` returns `null` for an element it cannot say anything about.
@@ -106,7 +112,7 @@ export function followElementwise(
   for (const i of inputs) {
     const data = ctx.data(i);
     const from = ctx.shape(i);
-    if (data === null || followedSize(from) !== data.length) return;
+    if (data === null || followedSize(from) !== data.length || !fits(from!, shape!)) return;
     lists.push(broadcastData(data, from as readonly number[], shape as readonly number[]));
   }
   const out: Dim[] = [];
