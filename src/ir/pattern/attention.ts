@@ -2,21 +2,23 @@ import type { Node, NodeId, ValueId } from "../graph.ts";
 import { isScalar, overLastAxis, permOf, swapsLastTwo } from "./checks.ts";
 import { constantOf, floatOr, intOr, type MatchScope, scalarAt } from "./constant.ts";
 import { escapes, match, type Match, type Mismatch, opName, type Outcome } from "./match.ts";
-import { any, chain, constant, each, hole, type NodePattern, op, type Pattern } from "./pattern.ts";
+import {
+  any,
+  type Check,
+  chain,
+  constant,
+  each,
+  hole,
+  type NodePattern,
+  oneOf,
+  op,
+  type Pattern,
+} from "./pattern.ts";
+import { type AttentionInput, dimAt, headsOf, joinHeads, traceBack } from "./heads.ts";
 import { dataUsers } from "./norm.ts";
 import { uniformOf } from "../constants.ts";
 
-/** One of the three inputs of an attention. */
-export interface AttentionInput {
-  /** The value that enters the product, scales taken off; for k before the transposition that swaps the last two axes. */
-  readonly value: ValueId;
-  /** The value before heads are split: the first one going back that is not made by moving elements. */
-  readonly source: ValueId;
-  /** True when only Reshape and Transpose lie between `source` and `value` (no slicing of a merged projection). */
-  readonly direct: boolean;
-  /** Nodes between `source` and `value`, last first. */
-  readonly nodes: readonly NodeId[];
-}
+export type { AttentionInput };
 
 /** Something added to the scores, or chosen by a condition. */
 export interface AttentionMask {
@@ -60,6 +62,20 @@ const scaled = (list: string): readonly NodePattern[] => [
   op("Div", [hole, each(`${list}.div`, isScalar)]),
 ];
 
+const FUSED_PRODUCT = "com.microsoft:FusedMatMul";
+
+/** A fused product that transposes nothing, or with `keys` nothing but its second operand. */
+function plainProduct(keys: boolean): Check<Node> {
+  return (n) => {
+    const odd = ["transA", "transBatchA", "transBatchB", ...(keys ? [] : ["transB"])].find(
+      (a) => intOr(n, a, 0) !== 0,
+    );
+    if (odd !== undefined) return `${n.op} has ${odd} set`;
+    return keys || floatOr(n, "alpha", 1) === 1 ? null : `${n.op} scales the result`;
+  };
+}
+
+const queries: Pattern = chain(scaled("q"), any("q"));
 const keys: Pattern = chain(scaled("k"), any("k"));
 const scores: Pattern = chain(
   [
@@ -69,7 +85,10 @@ const scores: Pattern = chain(
     op("Where", [each("where"), constant(), hole]),
     op("Cast", [hole]),
   ],
-  op("MatMul", [chain(scaled("q"), any("q")), keys], { as: "qk" }),
+  oneOf(
+    op("MatMul", [queries, keys], { as: "qk" }),
+    op(FUSED_PRODUCT, [queries, keys], { as: "qk", where: plainProduct(true) }),
+  ),
 );
 const softmax = op("Softmax", [scores], { as: "softmax", where: overLastAxis });
 const probabilities: Pattern = chain(
@@ -81,79 +100,14 @@ const probabilities: Pattern = chain(
   softmax,
 );
 
-/** Attention written out. */
-export const ATTENTION: NodePattern = op("MatMul", [probabilities, any("v")]);
+/** Attention written out; the products may be fused ones that scale and transpose. */
+export const ATTENTION_SPELLINGS: readonly NodePattern[] = [
+  op("MatMul", [probabilities, any("v")]),
+  op(FUSED_PRODUCT, [probabilities, any("v")], { where: plainProduct(false) }),
+];
 
-/** Ops that move elements, as far as head splitting and joining use them. */
-const MOVES = new Set(["Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity"]);
-/** Ops that take a part of a merged projection. */
-const TAKES = new Set(["Slice", "Split", "Gather"]);
-
-function traceBack(scope: MatchScope, value: ValueId): AttentionInput & { readonly steps: readonly Node[] } {
-  const steps: Node[] = [];
-  let at = value;
-  let direct = true;
-  for (;;) {
-    const node = scope.graph.producer(at);
-    const from = node?.inputs[0];
-    if (node === undefined || node.domain !== "" || from === null || from === undefined) break;
-    if (TAKES.has(node.op)) direct = false;
-    else if (!MOVES.has(node.op)) break;
-    if (constantOf(scope, from) !== null) break;
-    steps.push(node);
-    at = from;
-  }
-  return { value, source: at, direct, nodes: steps.map((n) => n.id), steps };
-}
-
-function dimAt(scope: MatchScope, value: ValueId | null | undefined, axis: number): number | null {
-  const shape = value === null || value === undefined ? null : (scope.shapes?.shape(value) ?? null);
-  const d = shape?.at(axis);
-  return typeof d === "number" ? d : null;
-}
-
-/** Head count and width from the q that enters the product and from how it was split. */
-function headsOf(
-  scope: MatchScope,
-  q: ValueId,
-  steps: readonly Node[],
-): { heads: number | null; headDim: number | null } {
-  const rank = scope.shapes?.shape(q)?.length;
-  const headDim = dimAt(scope, q, -1);
-  if (rank === 4) return { heads: dimAt(scope, q, 1), headDim };
-  if (steps.length === 0) return { heads: rank === 3 || rank === 2 ? 1 : null, headDim };
-  for (const n of steps) {
-    if (n.op !== "Transpose") continue;
-    const perm = permOf(scope, n);
-    if (perm?.join() !== "0,2,1,3") continue;
-    return { heads: dimAt(scope, n.outputs[0], 1), headDim: dimAt(scope, n.outputs[0], 3) ?? headDim };
-  }
-  return { heads: null, headDim };
-}
-
-/** Nodes after `output` that join the heads, and the joined value. */
-function joinHeads(
-  scope: MatchScope,
-  output: ValueId,
-  width: number | null,
-): { merged: ValueId | null; nodes: readonly Node[] } {
-  const nodes: Node[] = [];
-  let at = output;
-  for (;;) {
-    const shape = scope.shapes?.shape(at);
-    if (shape?.length === 3 && width !== null && shape[2] === width) return { merged: at, nodes };
-    const users = dataUsers(scope, at);
-    const next = users[0];
-    const out = next?.outputs[0];
-    if (users.length !== 1 || next === undefined || out === null || out === undefined) break;
-    if (next.domain !== "" || !MOVES.has(next.op) || next.inputs[0] !== at) break;
-    nodes.push(next);
-    at = out;
-  }
-  return { merged: null, nodes: [] };
-}
-
-function isZero(scope: MatchScope, value: ValueId): boolean {
+/** True when a value is known to be all zeros without reading data from files. */
+export function isZero(scope: MatchScope, value: ValueId): boolean {
   const c = constantOf(scope, value);
   if (c !== null) return uniformOf(c.tensor) === 0;
   const node = scope.graph.producer(value);
@@ -200,7 +154,8 @@ function totalScale(scope: MatchScope, m: Match): number | null {
 
 /** Recognises written-out attention whose second product is `node`. */
 export function matchAttention(scope: MatchScope, node: Node): Outcome<AttentionMatch> {
-  const m = match(scope, node, ATTENTION);
+  const pattern = ATTENTION_SPELLINGS.find((p) => p.ops.includes(opName(node))) ?? ATTENTION_SPELLINGS[0]!;
+  const m = match(scope, node, pattern);
   const output = node.outputs[0];
   if (!m.ok) return m;
   if (output === null || output === undefined)
@@ -209,9 +164,10 @@ export function matchAttention(scope: MatchScope, node: Node): Outcome<Attention
   let keyValue = m.value("k");
   const core = [...m.nodes];
   const keyMaker = scope.graph.producer(keyValue);
-  let kTransposed = true;
+  const product = m.node("qk");
+  let kTransposed = product === undefined || intOr(product, "transB", 0) === 0;
   let inner: Match | Mismatch | null = null;
-  if (keyMaker?.op === "Transpose" && keyMaker.domain === "") {
+  if (kTransposed && keyMaker?.op === "Transpose" && keyMaker.domain === "") {
     const perm = permOf(scope, keyMaker);
     const from = keyMaker.inputs[0];
     if (perm !== null && swapsLastTwo(perm) && from !== null && from !== undefined) {
@@ -223,6 +179,7 @@ export function matchAttention(scope: MatchScope, node: Node): Outcome<Attention
   }
   const innerScale = inner?.ok === true ? totalScale(scope, inner) : 1;
   const outerScale = totalScale(scope, m);
+  const alpha = product === undefined ? 1 : floatOr(product, "alpha", 1);
   const q = traceBack(scope, m.value("q"));
   const k = traceBack(scope, keyValue);
   const v = traceBack(scope, m.value("v"));
@@ -255,7 +212,7 @@ export function matchAttention(scope: MatchScope, node: Node): Outcome<Attention
       k: strip(k),
       v: strip(v),
       kTransposed,
-      scale: innerScale === null || outerScale === null ? null : innerScale * outerScale,
+      scale: innerScale === null || outerScale === null ? null : alpha * innerScale * outerScale,
       masks,
       heads,
       headDim,
@@ -267,56 +224,6 @@ export function matchAttention(scope: MatchScope, node: Node): Outcome<Attention
       escapes: escapes(scope, all, join.merged ?? output).filter((e) =>
         dataUsers(scope, e).some((u) => !all.includes(u)),
       ),
-    },
-  };
-}
-
-/** Operators that are an attention by themselves: where q, k, v, mask and the head count are. */
-const OPERATORS: Readonly<Record<string, { mask: number; heads: string; packed?: boolean }>> = {
-  Attention: { mask: 3, heads: "q_num_heads" },
-  "com.microsoft:MultiHeadAttention": { mask: 5, heads: "num_heads" },
-  "com.microsoft:GroupQueryAttention": { mask: -1, heads: "num_heads" },
-  "com.microsoft:Attention": { mask: 5, heads: "num_heads", packed: true },
-};
-
-/** Reads an attention operator (standard or `com.microsoft`). For the packed one q, k and v are the unprojected input. */
-export function readAttentionOperator(scope: MatchScope, node: Node): Outcome<AttentionMatch> {
-  const row = OPERATORS[opName(node)];
-  const bad = (why: string): Mismatch => ({ ok: false, why, node: node.id });
-  if (row === undefined) return bad(`${node.op} is not an attention operator`);
-  const [a, b, c] = row.packed === true ? [node.inputs[0], node.inputs[0], node.inputs[0]] : node.inputs;
-  const output = node.outputs[0];
-  if (a === null || a === undefined || output === null || output === undefined)
-    return bad("an input is absent");
-  const read = (v: ValueId | null | undefined): AttentionInput => {
-    const t = traceBack(scope, v ?? a);
-    return { value: t.value, source: t.source, direct: t.direct, nodes: t.nodes };
-  };
-  const q = read(a);
-  const rank = scope.shapes?.shape(a)?.length;
-  const heads = rank === 4 ? dimAt(scope, a, 1) : intOr(node, row.heads, 0) || null;
-  const last = dimAt(scope, a, -1);
-  const headDim = rank === 4 ? last : last === null || heads === null ? null : last / heads;
-  const scale = floatOr(node, "scale", 0);
-  const mask = row.mask < 0 ? null : (node.inputs[row.mask] ?? null);
-  return {
-    ok: true,
-    value: {
-      spelling: opName(node),
-      q,
-      k: read(b),
-      v: read(c),
-      kTransposed: false,
-      scale: scale !== 0 ? scale : headDim === null ? null : 1 / Math.sqrt(headDim),
-      masks: mask === null ? [] : [{ value: mask, kind: "add", zero: isZero(scope, mask) }],
-      heads,
-      headDim,
-      output,
-      merged: scope.shapes?.shape(output)?.length === 3 ? output : null,
-      softmax: node.id,
-      core: [node.id],
-      nodes: [node.id],
-      escapes: [],
     },
   };
 }

@@ -1,10 +1,12 @@
 import { isFloat } from "../dtype.ts";
 import type { Node, NodeId, ValueId } from "../graph.ts";
 import { type ActivationMatch, matchActivation, readActivationOperator } from "./activation.ts";
-import { type AttentionMatch, matchAttention, readAttentionOperator } from "./attention.ts";
+import { type AttentionMatch, matchAttention } from "./attention.ts";
+import { readAttentionOperator } from "./attention-operator.ts";
 import type { MatchScope } from "./constant.ts";
 import { type Mismatch, opName, type Outcome } from "./match.ts";
-import { matchGroupNorm, matchLayerNorm, matchRmsNorm, type NormMatch, readNormOperator } from "./norm.ts";
+import { matchGroupNorm, matchLayerNorm, matchRmsNorm, type NormMatch } from "./norm.ts";
+import { readNormOperator } from "./norm-operator.ts";
 
 /** A structure that was expected at a node and is not there. */
 export interface Miss {
@@ -40,7 +42,13 @@ const activation = (kind: ActivationMatch["kind"], anchor: string, roots: string
 
 /** Every structure looked for, in order of preference where two could take the same nodes. */
 export const STRUCTURE_RULES: readonly StructureRule[] = [
-  { name: "attention", roots: ["MatMul"], needs: "Softmax", anchor: "Softmax", recognise: matchAttention },
+  {
+    name: "attention",
+    roots: ["MatMul", "com.microsoft:FusedMatMul"],
+    needs: "Softmax",
+    anchor: "Softmax",
+    recognise: matchAttention,
+  },
   { name: "group-norm", roots: ["Reshape"], anchor: "InstanceNormalization", recognise: matchGroupNorm },
   {
     name: "layer-norm",

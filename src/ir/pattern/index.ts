@@ -4,8 +4,8 @@ export {
   type AttentionMask,
   type AttentionMatch,
   matchAttention,
-  readAttentionOperator,
 } from "./attention.ts";
+export { readAttentionOperator } from "./attention-operator.ts";
 export {
   type ConstRef,
   constantOf,
@@ -40,9 +40,9 @@ export {
   matchLayerNorm,
   matchRmsNorm,
   type NormMatch,
-  readNormOperator,
   soleUser,
 } from "./norm.ts";
+export { readNormOperator } from "./norm-operator.ts";
 export {
   any,
   chain,

@@ -1,8 +1,10 @@
-import { DTYPES } from "../dtype.ts";
 import type { Node, NodeId, ValueId } from "../graph.ts";
 import { opSpec } from "../ops/index.ts";
-import { type ConstRef, constantOf, intOr, type MatchScope } from "./constant.ts";
+import { type ConstRef, constantOf, type MatchScope } from "./constant.ts";
+import { opName, passesThrough, throughIdentity } from "./identity.ts";
 import type { NodePattern, Pattern } from "./pattern.ts";
+
+export { opName, throughIdentity };
 
 /** A part that was recognised earlier, as later patterns see it: one input, one output. */
 export interface MadePart {
@@ -43,34 +45,6 @@ export type Outcome<T> = { readonly ok: true; readonly value: T } | Mismatch;
 
 /** Stands for "no node" where a value without producer fails to match. */
 const NO_NODE = -1 as NodeId;
-
-/** Ops that pass their input on unchanged. Casts count when they do not change the type. */
-function passesThrough(node: Node, scope: MatchScope): boolean {
-  if (node.domain !== "") return false;
-  if (node.op === "Identity") return true;
-  if (node.op === "Dropout") return node.inputs.length < 3 && intOr(node, "training_mode", 0) === 0;
-  if (node.op !== "Cast" || scope.shapes === null) return false;
-  const from = node.inputs[0];
-  const dtype = from === null || from === undefined ? null : scope.shapes.dtype(from);
-  return dtype !== null && intOr(node, "to", 0) === DTYPES[dtype].onnx;
-}
-
-/** The value behind Identity, inference Dropout and casts to the same type. */
-export function throughIdentity(scope: MatchScope, value: ValueId): ValueId {
-  let at = value;
-  for (;;) {
-    const node = scope.graph.producer(at);
-    const from = node?.inputs[0];
-    if (node === undefined || from === null || from === undefined || !passesThrough(node, scope)) return at;
-    if (node.outputs[0] !== at) return at;
-    at = from;
-  }
-}
-
-/** Name of an operator as patterns write it. */
-export function opName(node: Node): string {
-  return node.domain === "" ? node.op : `${node.domain}:${node.op}`;
-}
 
 /** Backtracking matcher: every pattern is tried with a continuation, and undone when the continuation fails. */
 class Matcher {
