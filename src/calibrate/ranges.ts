@@ -92,7 +92,10 @@ async function inRounds(
   for (const [i, part] of chunks(values, options.valuesPerRound ?? 4096).entries()) {
     const { model: observed, output } = instrument(model, part);
     // Every value has an observer, so nothing could fuse; optimising would only cost seconds of start-up.
-    const session = await runtime.openSession(observed, { threads: options.threads ?? 1, optimize: "disable" });
+    const session = await runtime.openSession(observed, {
+      threads: options.threads ?? 1,
+      optimize: "disable",
+    });
     try {
       const sums = accumulator(part);
       runs = await round(session, output, sums.add, i === 0);

@@ -18,7 +18,7 @@ export function dpmSolver(config: SchedulerConfig, options: ScheduleOptions): Sc
 
   const orderAt = (i: number): number => {
     const few = config.lower_order_final && calls < FEW_STEPS;
-    if (i === calls - 1 && (few || config.euler_at_final || config.final_sigmas_type === "zero")) return 1;
+    if (i === calls - 1 && (few || config.euler_at_final || g.sigma[calls] === 0)) return 1;
     const wanted = Math.min(config.solver_order, i + 1);
     return i === calls - 2 && few ? Math.min(wanted, 2) : wanted;
   };
