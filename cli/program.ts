@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { VERSION } from "../src/index.ts";
 import { compileCommand } from "./commands/compile.ts";
 import { initCommand } from "./commands/init.ts";
 import { inspectCommand } from "./commands/inspect.ts";
@@ -6,7 +7,6 @@ import { passesCommand } from "./commands/passes.ts";
 import { schemaCommand } from "./commands/schema.ts";
 import { targetsCommand } from "./commands/targets.ts";
 import { verifyCommand } from "./commands/verify.ts";
-import { VERSION } from "../src/version.ts";
 import { reportFailure } from "./errors.ts";
 
 const FOOTER = `

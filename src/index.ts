@@ -4,6 +4,7 @@
  */
 export { openPipeline, type Pipeline } from "./calibrate/index.ts";
 export type { CompileEvent, OnCompileEvent } from "./compile/events.ts";
+export { type InspectOptions, inspect } from "./compile/inspect.ts";
 export type { Manifest } from "./compile/manifest.ts";
 export type { Plan } from "./compile/plan.ts";
 export { planBuild } from "./compile/prepare.ts";
@@ -11,15 +12,18 @@ export { findPreset, type Preset, presets } from "./compile/presets/index.ts";
 export { recipeSchema } from "./compile/recipe/schema.ts";
 export type { Recipe } from "./compile/recipe/types.ts";
 export { compile } from "./compile/run.ts";
+export { type StarterOptions, starterRecipe, writeStarterRecipe } from "./compile/starter.ts";
 export type { BuildChoices, CompileOptions, CompileResult } from "./compile/types.ts";
 export { type Diagnostic, DiffpressError } from "./diagnostics/index.ts";
+export type * from "./inspect/types.ts";
 export type { Model } from "./ir/graph.ts";
 export { readModel } from "./ir/onnx/index.ts";
-export { passes } from "./passes/index.ts";
+export { passes, resolvePass } from "./passes/index.ts";
 export type { Pass } from "./passes/pass.ts";
 export { codesPage, passPage, targetPage } from "./report/pages.ts";
 export { reportSchema } from "./report/schema.ts";
 export type * from "./report/types.ts";
 export { resolveTargets, targets } from "./targets/index.ts";
 export type { Target } from "./targets/target.ts";
+export { type VerifyOptions, type VerifyResult, verify } from "./verify/index.ts";
 export { VERSION } from "./version.ts";

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Model } from "../ir/graph.ts";
 import type { RangeStatistics } from "../passes/pass.ts";
 import type { Fidelity, Latency, SeedFigure } from "../report/types.ts";
-import { seededInputs, type SeedSummary, type TrajectoryResult, verify } from "../verify/index.ts";
+import { type SeedSummary, seededInputs, type TrajectoryResult, verify } from "../verify/index.ts";
 import { withSession } from "../verify/sessions.ts";
 import { compareLatency } from "./latency.ts";
 import type { SourceComponent } from "./source.ts";

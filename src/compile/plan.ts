@@ -1,10 +1,10 @@
+import { nearestName } from "../calibrate/nearest.ts";
 import { fail } from "../diagnostics/index.ts";
 import type { Json } from "../ir/tensor.ts";
 import { findPass, passGroups } from "../passes/index.ts";
 import type { Bindings } from "../passes/pass.ts";
 import { finishPlan, legalisePlan } from "../targets/legalise.ts";
 import type { Target } from "../targets/target.ts";
-import { nearestName } from "../calibrate/nearest.ts";
 import { stagesFor } from "./recipe/resolve.ts";
 import type { ResolvedRecipe, Stage } from "./recipe/types.ts";
 import { completeOptions } from "./recipe/validate.ts";

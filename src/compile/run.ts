@@ -11,11 +11,11 @@ import { checkBudgets } from "./budgets.ts";
 import { canonicalJson, hashFile, sha256 } from "./hash.ts";
 import { judge, trajectoryRanges } from "./judge.ts";
 import { makeManifest } from "./manifest.ts";
-import { MANIFEST, openOutput, type OutputFolder } from "./output.ts";
+import { MANIFEST, type OutputFolder, openOutput } from "./output.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { lockOf } from "./recipe/resolve.ts";
 import { filesToCopy, hashSource } from "./source.ts";
-import { buildAll, type BuildContext, type Built, downgradesOf } from "./targets.ts";
+import { type BuildContext, type Built, buildAll, downgradesOf } from "./targets.ts";
 import type { CompileOptions, CompileResult } from "./types.ts";
 
 /** Model bytes up to which a build is run beside the original unless the caller says otherwise: two fit most machines. */

@@ -67,6 +67,11 @@ export const compileCodes = {
     (d) =>
       `exact passes changed output "${d.output}" of component "${d.component}" for target "${d.target}" by ${d.error.toExponential(2)} relative to its size, expected at most ${d.limit.toExponential(0)}. This is a bug in a pass; bisect with --stop-after N.`,
   ),
+  FILE_EXISTS: error<{ path: string }>((d) => `${d.path} exists; choose another -o or pass --force.`),
+  PASS_UNKNOWN: error<{ pass: string; known: readonly string[]; nearest: string | null }>(
+    (d) =>
+      `found pass "${d.pass}", expected one of ${names(d.known)}${d.nearest === null ? "" : `; did you mean "${d.nearest}"?`}`,
+  ),
   NO_LOSSY_COMPONENT: warning<{ known: readonly string[] }>(
     (d) =>
       `none of the components ${names(d.known)} is a denoiser, so no lossy pass runs. Name components in the recipe to change that.`,

@@ -1,3 +1,5 @@
+import { nearestName } from "../calibrate/nearest.ts";
+import { fail } from "../diagnostics/index.ts";
 import { dedupeWeights } from "./clean/dedupe-weights.ts";
 import { foldConstants } from "./clean/fold-constants.ts";
 import { inlineFunctions } from "./clean/inline-functions.ts";
@@ -67,4 +69,10 @@ const BY_NAME = new Map(passes.map((p) => [p.name, p]));
 /** The pass called `name`. */
 export function findPass(name: string): Pass | undefined {
   return BY_NAME.get(name);
+}
+
+/** The pass called `name`. Errors: PASS_UNKNOWN with the nearest name. */
+export function resolvePass(name: string): Pass {
+  const known = passes.map((p) => p.name);
+  return BY_NAME.get(name) ?? fail("PASS_UNKNOWN", { pass: name, known, nearest: nearestName(name, known) });
 }

@@ -1,8 +1,8 @@
 import { readFileSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { parseDocument } from "yaml";
-import { fail } from "../../diagnostics/index.ts";
 import { nearestName } from "../../calibrate/nearest.ts";
+import { fail } from "../../diagnostics/index.ts";
 import { findPreset, presets } from "../presets/index.ts";
 import type { Recipe } from "./types.ts";
 import { validateRecipe } from "./validate.ts";

@@ -1,5 +1,5 @@
 import type { Json } from "../../ir/tensor.ts";
-import { passGroups, passes } from "../../passes/index.ts";
+import { passes, passGroups } from "../../passes/index.ts";
 import type { JsonSchema } from "../../passes/pass.ts";
 import { targets } from "../../targets/index.ts";
 

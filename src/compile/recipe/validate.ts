@@ -1,9 +1,9 @@
 import type { ErrorObject, ValidateFunction } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
+import { nearestName } from "../../calibrate/nearest.ts";
 import { fail } from "../../diagnostics/index.ts";
 import type { Json } from "../../ir/tensor.ts";
 import type { JsonSchema, Pass } from "../../passes/pass.ts";
-import { nearestName } from "../../calibrate/nearest.ts";
 import { recipeSchema } from "./schema.ts";
 import type { Recipe, StageOptions } from "./types.ts";
 
