@@ -27,6 +27,8 @@ export function legalisePlan(target: Target): readonly LegaliseStep[] {
   if (spelling.attention !== PRIMITIVE) steps.push(step("fuse-attention", { spelling: spelling.attention }));
   steps.push(step("fuse-gemm"));
   steps.push(step("spell-ops"));
+  // Fusions leave what they replaced behind; nothing may count, quantize or convert it.
+  steps.push(step("remove-dead"));
   return steps;
 }
 

@@ -8,6 +8,7 @@ import {
   type NodeId,
   type ValueId,
 } from "../../ir/graph.ts";
+import type { InferredShapes } from "../../ir/infer.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import { tensorType } from "../../ir/types.ts";
 import { castTensor } from "../../runtime/kernels/cast.ts";
@@ -132,6 +133,17 @@ function keepsInput(n: Node, id: ValueId, rules: HalfRules): boolean {
 /** A Cast whose result is float32: in the half graph it casts to the half type. */
 function isCastToFloat(n: Node): boolean {
   return n.attrs.has("to") && attrInt(n, "to") === DTYPES.f32.onnx;
+}
+
+/** Removes Casts from fp32 to fp32: as Casts from half to half onnxruntime's own cast placement trips over them. */
+export function removeIdleCasts(graph: Graph, shapes: InferredShapes): void {
+  const patch = new PatchBuilder(graph, "convert-float/idle-casts");
+  for (const node of graph.nodes()) {
+    const from = node.inputs[0];
+    if (!isCastToFloat(node) || from === null || from === undefined || shapes.dtype(from) !== "f32") continue;
+    patch.redirect(node.outputs[0]!, from).remove(node.id);
+  }
+  patch.apply();
 }
 
 /** Joins a Cast from a non-float to fp32 with the Cast to half behind it, when nothing else reads the fp32 value. */

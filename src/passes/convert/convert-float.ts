@@ -1,7 +1,7 @@
 import type { Graph } from "../../ir/graph.ts";
 import type { FormatSupport, HalfRules } from "../../targets/target.ts";
 import { definePass, type PassContext } from "../pass.ts";
-import { applyHalf, joinCasts } from "./apply-half.ts";
+import { applyHalf, joinCasts, removeIdleCasts } from "./apply-half.ts";
 import { FloatFlow } from "./flow.ts";
 import { forcedIslands, type HalfType, type IslandReason } from "./islands.ts";
 import { storeHalf } from "./storage.ts";
@@ -49,6 +49,7 @@ function compute(graph: Graph, ctx: PassContext, type: HalfType): void {
       rule: "range-islands",
       why: "no ranges were collected over a trajectory; islands come from operator rules alone",
     });
+  removeIdleCasts(graph, ctx.shapes());
   const flow = new FloatFlow(graph, ctx.shapes());
   const islands = forcedIslands(flow, rules, type, ctx.ranges);
   widenIslands(flow, islands);
@@ -94,7 +95,7 @@ export function convertFloatTo(
     if (other === "f16" || other === "bf16") convertFloatTo(other, graph, ctx, options);
     return;
   }
-  const use = options.use ?? support?.use ?? "compute";
+  const use = options.use ?? support?.use ?? "storage";
   if (use === "storage") storeHalf(graph, ctx, to, options.minElements ?? MIN_ELEMENTS);
   else compute(graph, ctx, to);
 }
@@ -130,7 +131,8 @@ bfloat16 keeps the range of fp32 and needs no range islands, at a sixteenth of t
       use: {
         enum: ["compute", "storage", null],
         default: null,
-        description: "Compute in the type or only store weights in it; null takes the target's way.",
+        description:
+          "Compute in the type or only store weights in it; null takes the target's way, storage without a target.",
       },
       minElements: {
         type: "integer",
