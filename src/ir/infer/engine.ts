@@ -11,7 +11,7 @@ import { bindType, cleanType, collectSymbols, mergeTypes, typeText } from "./mer
 /** Deepest nesting of subgraphs and function calls that is followed. */
 const MAX_DEPTH = 24;
 /** Node visits allowed beyond one per node: nested loops and functions repeat their bodies. */
-const EXTRA_VISITS = 2_000_000;
+const EXTRA_VISITS = 1_000_000;
 
 /** Values, attributes and opsets that a piece of the model sees: the main graph with its subgraphs, or one call. */
 interface Frame {
@@ -43,6 +43,7 @@ export class Engine {
   readonly #symbols = new Set<string>();
   readonly #model: Model;
   readonly #options: EngineOptions;
+  readonly #calling = new Set<ModelFunction>();
   #visits = 0;
   #depth = 0;
 
@@ -216,7 +217,7 @@ export class Engine {
   }
 
   #call(callee: ModelFunction, node: Node, frame: Frame): readonly ValueFact[] {
-    if (this.#depth >= MAX_DEPTH) {
+    if (this.#depth >= MAX_DEPTH || this.#calling.has(callee)) {
       this.#limit(callee.name);
       return [];
     }
@@ -234,11 +235,13 @@ export class Engine {
       prefix: `${around.unknownPrefix()}:`,
     };
     this.#depth++;
+    this.#calling.add(callee);
     this.#graph(
       callee.body,
       inner,
       callee.body.inputs.map((_, i) => around.fact(i)),
     );
+    this.#calling.delete(callee);
     this.#depth--;
     return callee.body.outputs.map((o) => inner.facts.get(o) ?? NO_FACT);
   }

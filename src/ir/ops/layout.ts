@@ -163,6 +163,18 @@ function inferUnsqueeze(ctx: InferContext) {
   );
 }
 
+/**
+ * The input with axes that the target names as 1. A symbol that is expanded to another symbol stands for 1 or for the
+ * same length: exporters expand a timestep to the batch this way.
+ */
+function stretched(shape: readonly Dim[], target: readonly Dim[]): readonly Dim[] {
+  const shift = target.length - shape.length;
+  return shape.map((d, i) => {
+    const t = target[i + shift];
+    return typeof d === "string" && typeof t === "string" && !isUnknown(t) ? t : d;
+  });
+}
+
 function inferExpand(ctx: InferContext) {
   const target = ctx.data(1);
   const shape = ctx.shape(0);
@@ -172,7 +184,7 @@ function inferExpand(ctx: InferContext) {
     // Axes longer than 1 keep their length whatever the target says.
     return ctx.set(0, ctx.dtype(0), broadcast(ctx, [shape, freshShape(ctx, n)]));
   }
-  const out = broadcast(ctx, [shape, target]);
+  const out = broadcast(ctx, [shape === null ? null : stretched(shape, target), target]);
   ctx.set(0, ctx.dtype(0), out);
   const data = ctx.data(0);
   if (data === null || followedSize(out) === null || followedSize(shape) !== data.length) return;

@@ -82,8 +82,8 @@ export function mergeShape(a: Shape, b: Shape): Shape | undefined {
 }
 
 /**
- * One axis of a broadcast. 1 gives way; a number above 1 wins over any symbol; equal symbols stay. Of two different
- * symbols either might be 1, so the result is a fresh unknown. `null`: not broadcastable.
+ * One axis of a broadcast. 1 gives way; a number above 1 wins over any symbol; equal symbols stay. Different symbols are
+ * equal at run time, or one of them is 1: the longer one is the result. `null`: not broadcastable.
  */
 export function broadcastDim(ctx: InferContext, a: Dim, b: Dim): Dim | null {
   if (a === b || b === 1) return a;
@@ -92,7 +92,7 @@ export function broadcastDim(ctx: InferContext, a: Dim, b: Dim): Dim | null {
   if (typeof b === "number") return b;
   // A symbol of the model is taken to be larger than 1 next to an unknown: exporters lose sizes, not broadcasts.
   if (isUnknown(a) !== isUnknown(b)) return isUnknown(a) ? b : a;
-  return longerDim(a, b) ?? ctx.fresh();
+  return isUnknown(a) ? ctx.fresh() : (longerDim(a, b) ?? maxDim(a, b));
 }
 
 /**

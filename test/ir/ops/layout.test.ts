@@ -52,6 +52,7 @@ describe("layout operators", () => {
     [{ op: "Unsqueeze", inputs: ["f32[3,h]", [-1]] }, "f32[3,h,1]"],
     [{ op: "Expand", inputs: ["f32[1,s]", [2, 1]] }, "f32[2,s]"],
     [{ op: "Expand", inputs: ["f32[3,1]", "i64[3]"] }, "f32[?,3,?]"],
+    [{ op: "Expand", inputs: ["f32[h,1]", [4, 1, 1]] }, "f32[4,h,1]"],
     [{ op: "Tile", inputs: ["f32[b,4]", [3, 2]] }, "f32[3*b,8]"],
     [{ op: "Shape", inputs: ["f32[b,4]"] }, "i64[2]"],
     [{ op: "Size", inputs: ["f32[b,4]"] }, "i64[]"],
