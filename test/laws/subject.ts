@@ -92,22 +92,25 @@ export async function digest(model: Model, runtime: Runtime): Promise<string> {
     .digest("hex");
 }
 
-/** Graph inputs and outputs: names, types, order. */
+/** Graph inputs and outputs in order: names, element types, ranks. Lengths may become known. */
 export function signature(model: Model): unknown {
   const port = (id: Model["graph"]["inputs"][number]) => {
-    const v = model.graph.value(id);
-    return { name: v.name, type: v.type };
+    const { name, type } = model.graph.value(id);
+    return type?.kind === "tensor"
+      ? { name, dtype: type.dtype, rank: type.shape?.length ?? null }
+      : { name, type };
   };
   return { inputs: model.graph.inputs.map(port), outputs: model.graph.outputs.map(port) };
 }
 
-/** Outputs on seeded feeds, session optimisation off so that only the model itself can differ. */
+/** Outputs on seeded feeds. Session optimisation is off unless said, so that only the model itself can differ. */
 export async function outputsOf(
   model: Model,
   subject: Subject,
   runtime: Runtime,
+  optimize: "disable" | "all" = "disable",
 ): Promise<Map<string, Dense>> {
-  const session = await runtime.openSession(model, { optimize: "disable" });
+  const session = await runtime.openSession(model, { optimize });
   try {
     return await session.run(feedsFor(subject.fixture, model));
   } finally {

@@ -34,7 +34,10 @@ they are part of the signature.`,
     const outputs = new PatchBuilder(graph, "remove-dead");
     let trimmed = 0;
     for (const node of graph.nodes()) {
-      const keep = Math.max(opSpec(node.domain, node.op)?.outputs.min ?? node.outputs.length, 1);
+      const spec = opSpec(node.domain, node.op);
+      // How many outputs a variadic operator has is part of what it computes: Split's lengths count them.
+      if (spec === undefined || !Number.isFinite(spec.outputs.max)) continue;
+      const keep = Math.max(spec.outputs.min, 1);
       let end = node.outputs.length;
       while (end > keep && unread(graph, node.outputs[end - 1])) end--;
       if (end === node.outputs.length) continue;

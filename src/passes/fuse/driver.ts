@@ -1,5 +1,5 @@
 import { elementCount } from "../../ir/dtype.ts";
-import type { Graph, Model, Node, NodeId, ValueId } from "../../ir/graph.ts";
+import { type Graph, type Model, type Node, type NodeId, nodeReads, type ValueId } from "../../ir/graph.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import type { ConstRef, MatchScope } from "../../ir/pattern/constant.ts";
 import type { Outcome } from "../../ir/pattern/match.ts";
@@ -13,6 +13,18 @@ export interface Fusable {
   readonly nodes: readonly NodeId[];
   readonly escapes: readonly ValueId[];
   readonly output: ValueId;
+}
+
+/** Nodes some graph output depends on. What an earlier fusion left behind unread must not be fused again. */
+function liveNodes(graph: Graph): Set<NodeId> {
+  const live = new Set<NodeId>();
+  const read = new Set<ValueId>(graph.outputs);
+  for (const node of [...graph.nodes()].reverse()) {
+    if (!node.outputs.some((o) => o !== null && read.has(o))) continue;
+    live.add(node.id);
+    for (const r of nodeReads(node)) read.add(r);
+  }
+  return live;
 }
 
 /**
@@ -31,10 +43,11 @@ export function fuseMatches<M extends Fusable>(
   const scope: MatchScope = { graph, shapes: ctx.shapes() };
   const patch = new PatchBuilder(graph, label);
   const taken = new Set<NodeId>();
+  const live = liveNodes(graph);
   let count = 0;
   // Last nodes first: the longest spelling of a pattern ends latest and must win over its own beginning.
   for (const node of [...graph.nodes()].reverse()) {
-    if (taken.has(node.id)) continue;
+    if (taken.has(node.id) || !live.has(node.id)) continue;
     const found = find(scope, node);
     if (found === null || !found.ok) continue;
     const match = found.value;

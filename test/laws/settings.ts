@@ -1,0 +1,74 @@
+import type { Json } from "../../src/ir/tensor.ts";
+import { passes } from "../../src/passes/index.ts";
+import type { Pass } from "../../src/passes/pass.ts";
+import { targets } from "../../src/targets/index.ts";
+import type { Target } from "../../src/targets/target.ts";
+import { defaultOptions, type Subject } from "./subject.ts";
+
+/** One way a pass is run over every fixture. */
+export interface Setting {
+  readonly label: string;
+  readonly pass: Pass;
+  readonly target: Target | null;
+  options(subject: Subject): Json;
+  /** Options of the second run, where those of the first name what is no longer there. */
+  again?(subject: Subject): Json;
+  /** Why the result cannot be run here; the laws that need no outputs still hold. */
+  readonly notRun?: string;
+}
+
+/** Options for passes that do nothing by default on models this small. */
+const EXERCISES: Readonly<Record<string, (subject: Subject) => Readonly<Record<string, Json>>>> = {
+  "specialise-shapes": (subject) => ({ dims: subject.fixture.dims }),
+  "dedupe-weights": () => ({ minBytes: 1 }),
+};
+
+/** Results the pinned runtime has no kernels for, by pass and option value. */
+const NOT_RUN: Readonly<Record<string, string>> = {
+  "convert-float, to bf16": "onnxruntime's CPU provider has no bfloat16 convolution or matrix product",
+};
+
+/** Every value of every enumerated option, one at a time, the other options at their defaults. */
+function variants(pass: Pass): { label: string; change: Readonly<Record<string, Json>> }[] {
+  const properties = (pass.options["properties"] ?? {}) as Readonly<
+    Record<string, { readonly enum?: readonly Json[]; readonly default?: Json }>
+  >;
+  return Object.entries(properties).flatMap(([name, schema]) =>
+    (schema.enum ?? [])
+      .filter((value) => value !== null && value !== schema.default)
+      .map((value) => ({ label: `${name} ${String(value)}`, change: { [name]: value } })),
+  );
+}
+
+function settingsOf(pass: Pass): Setting[] {
+  const base = defaultOptions(pass) as Readonly<Record<string, Json>>;
+  const found: Setting[] = [{ label: pass.name, pass, target: null, options: () => base }];
+  for (const variant of variants(pass)) {
+    const label = `${pass.name}, ${variant.label}`;
+    const notRun = NOT_RUN[label];
+    found.push({
+      label,
+      pass,
+      target: null,
+      options: () => ({ ...base, ...variant.change }),
+      ...(notRun !== undefined && { notRun }),
+    });
+  }
+  const exercise = EXERCISES[pass.name];
+  if (exercise !== undefined)
+    found.push({
+      label: `${pass.name}, exercised`,
+      pass,
+      target: null,
+      options: (subject) => ({ ...base, ...exercise(subject) }),
+      ...(pass.name === "specialise-shapes" && { again: () => base }),
+    });
+  // Only these families ask the target; the others must not, which the architecture test sees to.
+  if (["legalise", "convert", "quantize"].includes(pass.family))
+    for (const target of targets)
+      found.push({ label: `${pass.name} for ${target.id}`, pass, target, options: () => base });
+  return found;
+}
+
+/** Every pass with its defaults, with each value of its enumerated options, and for every target where that matters. */
+export const settings: readonly Setting[] = passes.flatMap(settingsOf);
