@@ -26,7 +26,9 @@ function component(c: ComponentInspection): string[] {
   return [
     `${title(c.name)}  ${c.file}${c.denoiser ? "  (denoiser)" : ""}`,
     `  ${count(c.total.parameters)} parameters, ${bytes(c.total.bytes)}, ${count(c.nodes)} nodes; ${opsets}, IR ${c.irVersion}, ${c.producer}`,
-    `  ${c.flops === null ? "FLOPs unknown: give --shape" : `${flops(c.flops)} a step`}${at === "" ? "" : ` at ${at}`}`,
+    c.flops === null
+      ? `  FLOPs unknown: give --shape ${c.missing.map((d) => `${d}=…`).join(",")}`
+      : `  ${flops(c.flops)} a step${at === "" ? "" : ` at ${at}`}`,
     `  dims: ${c.dims.join(", ") || "all fixed"}`,
     "",
     indent(table(["input / output", "type", "role"], [...c.inputs.map(port), ...c.outputs.map(port)])),

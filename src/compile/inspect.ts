@@ -34,7 +34,7 @@ function text(config: Readonly<Record<string, unknown>> | undefined, key: string
  * the input, and SHAPE_DIM_UNKNOWN.
  */
 export async function inspect(path: string, options: InspectOptions = {}): Promise<Inspection> {
-  const source = await openSource(path, { reference: false });
+  const source = await openSource(path);
   const given = options.shape ?? {};
   const known = [...new Set(source.components.flatMap((c) => c.info.dims))];
   for (const dim of Object.keys(given)) if (!known.includes(dim)) fail("SHAPE_DIM_UNKNOWN", { dim, known });
@@ -42,13 +42,15 @@ export async function inspect(path: string, options: InspectOptions = {}): Promi
   let original = 0;
   const components = source.components.map(({ info, file, model }) => {
     const asked = Object.fromEntries(Object.entries(given).filter(([d]) => info.dims.includes(d)));
-    const lengths = symbolBindings(model, { ...deduceBindings(info, asked).found, ...asked });
+    const { found, missing } = deduceBindings(info, asked);
+    const lengths = symbolBindings(model, { ...found, ...asked });
     const { inspection, anatomy } = inspectComponent(model, {
       name: info.name,
       file,
       denoiser: info.denoiser,
       dims: info.dims,
       lengths,
+      missing,
     });
     original += inspection.total.bytes;
     for (const p of presets)

@@ -24,6 +24,8 @@ export interface ComponentInfo {
   readonly channels: number | null;
   /** Shapes the pipeline itself feeds, per input: reference inputs, conditions. */
   readonly fed: ReadonlyMap<string, readonly number[]>;
+  /** Lengths of symbols that another component of the pipeline is fed: the sequence of the text encoder. */
+  readonly symbols?: Bindings;
 }
 
 function lengthOf(c: ComponentInfo, input: InputInfo, axis: number): number | null {
@@ -33,6 +35,8 @@ function lengthOf(c: ComponentInfo, input: InputInfo, axis: number): number | nu
   if (axis === 0 && shape.length > 1) return GUIDED_BATCH;
   const fed = c.fed.get(input.name);
   if (fed !== undefined && fed.length === shape.length) return fed[axis]!;
+  const shared = c.symbols?.[shape[axis]!];
+  if (shared !== undefined) return shared;
   // A rank-1 input whose length is no batch of its own is one number for the whole batch: the timestep.
   return axis === 0 ? 1 : null;
 }

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, dirname, extname, join, relative, resolve, sep } from "node:path";
 import type { Component } from "../calibrate/component.ts";
 import { declaredSizes } from "../calibrate/component.ts";
+import { asObject, readJson } from "../calibrate/json.ts";
 import { readNpz } from "../calibrate/npz.ts";
 import { describeModel, openPipeline, type Pipeline } from "../calibrate/pipeline.ts";
 import type { Condition, NestedNumbers } from "../calibrate/sampling.ts";
@@ -51,6 +52,8 @@ const NOT_COPIED: ReadonlySet<string> = new Set([
 ]);
 /** Descriptions, vocabularies and merges are far below this. */
 const MAX_COPY_BYTES = 64 << 20;
+/** Prompts in tokens beyond this are a configuration's way to say "no limit". */
+const MAX_PROMPT = 8192;
 /** Published pipelines have a few dozen description files. */
 const MAX_COPIES = 1000;
 
@@ -121,6 +124,35 @@ function describe(
   };
 }
 
+/** Longest prompt in tokens by the tokenizer's configuration; `null` without one. "No limit" is spelled near 1e30. */
+async function tokensOf(pipeline: Pipeline): Promise<number | null> {
+  const file = join(pipeline.dir, "tokenizer", "tokenizer_config.json");
+  if (!existsSync(file)) return null;
+  const length = asObject(await readJson(file, "the tokenizer"), file)["model_max_length"];
+  return typeof length === "number" && length >= 1 && length <= MAX_PROMPT ? Math.floor(length) : null;
+}
+
+/** A text encoder whose token inputs nothing else feeds takes whole prompts. */
+function withTokens(info: ComponentInfo, length: number | null): ComponentInfo {
+  if (length === null) return info;
+  const fed = new Map(info.fed);
+  for (const i of info.inputs) if (i.shape?.length === 2 && !fed.has(i.name)) fed.set(i.name, [1, length]);
+  return { ...info, fed };
+}
+
+/** Symbols of axes behind the batch whose length some component is fed. */
+function sharedSymbols(infos: readonly ComponentInfo[]): Record<string, number> {
+  const out: Record<string, number> = {};
+  for (const info of infos)
+    for (const { name, shape } of info.inputs)
+      for (const [axis, dim] of (shape ?? []).entries()) {
+        const length = info.fed.get(name)?.[axis];
+        if (axis > 0 && typeof dim === "string" && !dim.startsWith("?") && length !== undefined)
+          out[dim] ??= length;
+      }
+  return out;
+}
+
 /** What to look at in the input. */
 export interface SourceOptions {
   /** Reads `reference.npz`; off for what only looks at descriptions. */
@@ -148,9 +180,15 @@ export async function openSource(path: string, options: SourceOptions = {}): Pro
       new Set(graph.inputs.filter((id) => graph.value(id).init === null).map((id) => graph.value(id).name)),
     );
   }
-  const components = pipeline.components.map((c): SourceComponent => {
+  const promptLength = await tokensOf(pipeline);
+  const infos = pipeline.components.map((c) => {
+    const info = describe(c, models.get(c.name)!, pipeline, reference);
+    return c.kind === "text-encoder" ? withTokens(info, promptLength) : info;
+  });
+  const symbols = sharedSymbols(infos);
+  const components = pipeline.components.map((c, i): SourceComponent => {
     const model = models.get(c.name)!;
-    const info = describe(c, model, pipeline, reference);
+    const info = { ...infos[i]!, symbols };
     return { info, file: folder ? `${c.name}/model.onnx` : "model.onnx", path: c.model, model };
   });
   const name = basename(resolve(path));

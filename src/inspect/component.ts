@@ -19,6 +19,8 @@ export interface ComponentContext {
   readonly dims: readonly string[];
   /** Lengths by symbol to count FLOPs at. */
   readonly lengths: Readonly<Record<string, number>>;
+  /** Dims without a length. */
+  readonly missing: readonly string[];
 }
 
 function share(tensors: Iterable<Tensor>): Share {
@@ -83,12 +85,7 @@ export function inspectComponent(
       : [],
   );
   const tensors = [...modelTensors(model)];
-  const open = graph.inputs.some((id) => {
-    const { type } = graph.value(id);
-    if (type?.kind !== "tensor") return false;
-    return type.shape === null || type.shape.some((d) => typeof d === "string" && !(d in context.lengths));
-  });
-  const cost = open ? null : graphCost(model, { bindings: context.lengths, shapes });
+  const cost = context.missing.length > 0 ? null : graphCost(model, { bindings: context.lengths, shapes });
   const inputs = graph.inputs.filter((id) => graph.value(id).init === null);
   const inspection: ComponentInspection = {
     name: context.name,
@@ -105,6 +102,7 @@ export function inspectComponent(
       .map(([op, count]) => ({ op, count }))
       .sort((a, b) => b.count - a.count || (a.op < b.op ? -1 : 1)),
     flops: cost?.flops ?? null,
+    missing: context.missing,
     shape: context.lengths,
     inputs: inputs.map((id) => port(graph, id, roles)),
     outputs: graph.outputs.map((id) => port(graph, id, new Map())),

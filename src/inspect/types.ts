@@ -29,8 +29,10 @@ export interface ComponentInspection {
   /** By part of the network (attention, residual blocks, time path …). */
   readonly byPart: readonly ({ readonly part: string; readonly nodes: number } & Share)[];
   readonly ops: readonly { readonly op: string; readonly count: number }[];
-  /** FLOPs of one run at `shape`; `null` when a dim stays unknown. */
+  /** FLOPs of one run at `shape`; `null` when lengths are missing. */
   readonly flops: number | null;
+  /** Dims whose lengths nothing says: give them to have FLOPs counted. */
+  readonly missing: readonly string[];
   /** Lengths assumed for symbolic dims: given, or what static-shape targets would take. */
   readonly shape: { readonly [dim: string]: number };
   readonly inputs: readonly PortInfo[];
