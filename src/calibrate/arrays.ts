@@ -4,18 +4,25 @@ import type { PortType } from "../runtime/index.ts";
 import { convert, denseFrom } from "./dense.ts";
 import type { NestedNumbers } from "./sampling.ts";
 
-/** Shape and values of nested lists; `null` when they are ragged. */
-export function flatten(value: NestedNumbers): { readonly dims: number[]; readonly values: number[] } | null {
-  if (typeof value === "number") return { dims: [], values: [value] };
-  const parts = value.map(flatten);
-  const first = parts[0];
-  if (first === undefined) return { dims: [0], values: [] };
+/** Deepest nesting of a list; no tensor has more axes. */
+const MAX_DEPTH = 16;
+
+/** Shape and values of nested lists of finite numbers; `null` when they are ragged, too deep or hold anything else. */
+export function flatten(
+  value: unknown,
+  depth = 0,
+): { readonly dims: readonly number[]; readonly values: readonly number[] } | null {
+  if (typeof value === "number") return Number.isFinite(value) ? { dims: [], values: [value] } : null;
+  if (!Array.isArray(value) || depth >= MAX_DEPTH) return null;
   const values: number[] = [];
-  for (const p of parts) {
-    if (p === null || first === null || p.dims.join() !== first.dims.join()) return null;
-    for (const v of p.values) values.push(v);
+  let inner: readonly number[] = [];
+  for (const [i, item] of value.entries()) {
+    const part = flatten(item, depth + 1);
+    if (part === null || (i > 0 && part.dims.join() !== inner.join())) return null;
+    inner = part.dims;
+    for (const v of part.values) values.push(v);
   }
-  return first === null ? null : { dims: [parts.length, ...first.dims], values };
+  return { dims: [value.length, ...inner], values };
 }
 
 /**
@@ -30,9 +37,7 @@ export function portArray(condition: string, port: PortType, value: NestedNumber
       found,
       expected: `${port.dtype}[${port.shape.join(", ")}]`,
     });
-  const flat = flatten(value) ?? bad("a list whose parts differ in length");
-  if (flat.values.some((v) => typeof v !== "number" || !Number.isFinite(v)))
-    bad("a list with things that are no numbers");
+  const flat = flatten(value) ?? bad("no regular list of numbers");
   return fitted(condition, port, denseFrom("f64", flat.dims, flat.values));
 }
 
@@ -42,6 +47,7 @@ export function fitted(condition: string, port: PortType, d: Dense): Dense {
   const dims = d.dims.length === rank - 1 ? [1, ...d.dims] : d.dims;
   const fits =
     dims.length === rank &&
+    !dims.includes(0) &&
     dims.every((n, k) => k === 0 || typeof port.shape[k] === "string" || port.shape[k] === n);
   if (!fits) {
     fail("CONDITION_VALUE_INVALID", {

@@ -43,17 +43,19 @@ const UNCONDITIONAL = "unconditional.";
  * CONDITION_VALUE_INVALID.
  */
 export function conditionsFromNpz(arrays: Npz, roles: InputRoles): ConditionSet {
-  const count = Math.max(
-    1,
-    ...roles.conditions.filter((r) => r.batched).map((r) => arrays.get(r.name)?.dims[0] ?? 1),
-  );
+  const counted = (role: ConditionRole, d: Dense): boolean =>
+    role.batched && d.dims.length === role.shape.length && d.dims[0]! > 0;
+  let count = 1;
+  for (const role of roles.conditions) {
+    const d = arrays.get(role.name);
+    if (d !== undefined && counted(role, d)) count = Math.max(count, d.dims[0]!);
+  }
   const pick = (name: string, prefix: string, index: number): EncodedCondition => {
     const inputs = new Map<string, Dense>();
     for (const role of roles.conditions) {
       const d = arrays.get(prefix + role.name) ?? arrays.get(role.name);
       if (d === undefined) continue;
-      const row =
-        role.batched && d.dims.length === role.shape.length ? Math.min(index, d.dims[0]! - 1) : null;
+      const row = counted(role, d) ? Math.min(index, d.dims[0]! - 1) : null;
       inputs.set(role.name, fitted(name, role, row === null ? d : rows(d, row, row + 1)));
     }
     return complete(name, inputs, roles);

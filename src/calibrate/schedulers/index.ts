@@ -56,7 +56,7 @@ const MAX_STEPS = 10_000;
 /** The sampler a name or class name stands for. Fails with SCHEDULER_UNKNOWN. */
 export function samplerNamed(name: string, where: string): SamplerId {
   for (const id of samplerIds) if (id === name || SAMPLERS[id].classes.includes(name)) return id;
-  const known = name.endsWith("Scheduler") ? samplerIds.flatMap((id) => SAMPLERS[id].classes) : samplerIds;
+  const known = /sched/i.test(name) ? samplerIds.flatMap((id) => SAMPLERS[id].classes) : samplerIds;
   return fail("SCHEDULER_UNKNOWN", { where, found: name, nearest: nearestName(name, known), known });
 }
 
