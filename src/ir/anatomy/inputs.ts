@@ -155,6 +155,11 @@ export function inputRoles(flow: Flow, linears: Linears, structures: Structures)
       decided.set(e.value, { value: e.value, name: e.name, role: rule.role, why: rule.why });
   }
   const rest = evidence.filter((e) => !decided.has(e.value));
+  // A network of vectors alone: what would be pooled conditioning beside an image is its sample.
+  if (!rest.some((e) => scoreSample(e, flow, ranks) > 0)) {
+    const vector = evidence.find((e) => decided.get(e.value)?.role === "text-embeds");
+    if (vector !== undefined) rest.push(vector);
+  }
   let best: Evidence | null = null;
   let bestScore = 0;
   for (const e of rest) {

@@ -1,7 +1,7 @@
 import type { Node, NodeId, ValueId } from "../graph.ts";
 import { means } from "./checks.ts";
 import { floatOr, type MatchScope, stringOr } from "./constant.ts";
-import { escapes, match, type Mismatch, opName, type Outcome } from "./match.ts";
+import { escapes, further, match, type Mismatch, opName, type Outcome } from "./match.ts";
 import { any, constant, type NodePattern, op, oneOf, type Pattern } from "./pattern.ts";
 
 /** A recognised elementwise non-linearity. */
@@ -83,7 +83,7 @@ export function matchActivation(
     if (!kinds.includes(row.kind) || !row.pattern.ops.includes(opName(node))) continue;
     const m = match(scope, node, row.pattern);
     if (!m.ok) {
-      worst ??= m;
+      worst = further(worst, m);
       continue;
     }
     const output = node.outputs[0];

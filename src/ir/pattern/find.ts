@@ -4,7 +4,7 @@ import { type ActivationMatch, matchActivation, readActivationOperator } from ".
 import { type AttentionMatch, matchAttention } from "./attention.ts";
 import { readAttentionOperator } from "./attention-operator.ts";
 import type { MatchScope } from "./constant.ts";
-import { type Mismatch, opName, type Outcome } from "./match.ts";
+import { further, type Mismatch, opName, type Outcome } from "./match.ts";
 import { matchGroupNorm, matchLayerNorm, matchRmsNorm, type NormMatch } from "./norm.ts";
 import { readNormOperator } from "./norm-operator.ts";
 
@@ -140,20 +140,17 @@ function ahead(scope: MatchScope, anchor: Node, roots: readonly string[]): Node[
   return out;
 }
 
-function explain(scope: MatchScope, rule: StructureRule, anchor: Node): Miss {
-  let why = `no ${rule.roots.join(" or ")} follows`;
+/** Why no match took an anchor; `null` when nothing like the structure follows it at all. */
+function explain(scope: MatchScope, rule: StructureRule, anchor: Node): Miss | null {
   let last: Mismatch | null = null;
   for (const root of ahead(scope, anchor, rule.roots)) {
     const r = rule.recognise(scope, root);
     if (r.ok) continue;
-    // The nearest root whose mismatch is not at the root itself got furthest.
-    if (last === null || (last.node === root.id && r.node !== root.id)) last = r;
-    if (r.node !== root.id) break;
+    last = further(last, r);
   }
-  if (last !== null) {
-    const at = scope.graph.hasNode(last.node) ? scope.graph.node(last.node).name : "";
-    why = `${last.why}${at === "" ? "" : ` (at "${at}")`}`;
-  }
+  if (last === null) return null;
+  const at = scope.graph.hasNode(last.node) ? scope.graph.node(last.node).name : "";
+  const why = `${last.why}${at === "" ? "" : ` (at "${at}")`}`;
   return { pattern: rule.name, node: anchor.id, why };
 }
 
@@ -205,8 +202,12 @@ export function findStructures(
       break;
     }
   }
+  const unsplit: Node[] = [];
   for (const { rule, node } of single) {
     if (taken.has(node.id)) continue;
+    // Behind a Reshape it was meant to be a group norm: say why it is not, and keep it as what it is.
+    if (node.op === "InstanceNormalization" && scope.graph.producer(node.inputs[0])?.op === "Reshape")
+      unsplit.push(node);
     const r = rule.recognise(scope, node);
     if (r.ok) accept(r.value, r.value.nodes);
   }
@@ -216,9 +217,10 @@ export function findStructures(
   const order = new Map<NodeId, number>();
   for (const node of scope.graph.nodes()) {
     order.set(node.id, order.size);
-    if (node.domain !== "" || taken.has(node.id)) continue;
+    if (node.domain !== "" || (taken.has(node.id) && !unsplit.includes(node))) continue;
     const rule = anchored.get(node.op);
-    if (rule !== undefined) misses.push(explain(scope, rule, node));
+    const miss = rule === undefined ? null : explain(scope, rule, node);
+    if (miss !== null) misses.push(miss);
   }
   const at = (output: ValueId): number => {
     const p = scope.graph.producer(output);

@@ -38,6 +38,13 @@ export interface Mismatch {
   readonly ok: false;
   readonly why: string;
   readonly node: NodeId;
+  /** How far the match got, to choose among the reasons of several spellings. */
+  readonly depth?: number;
+}
+
+/** The mismatch that got further; the first one when they are equal. */
+export function further(a: Mismatch | null, b: Mismatch): Mismatch {
+  return a === null || (b.depth ?? 0) > (a.depth ?? 0) ? b : a;
 }
 
 /** A typed result or the reason why there is none. */
@@ -61,9 +68,12 @@ class Matcher {
     this.#scope = scope;
   }
 
-  /** Keeps the first reason among the deepest; its text is made only when it is kept. */
-  #fail(why: string | (() => string), at: Node | undefined): false {
-    const depth = this.nodes.length;
+  /**
+   * Keeps the first reason among the deepest; its text is made only when it is kept. At one depth a condition says more
+   * than another operator, and that more than a value of another nature, which the wrong order of operands gives.
+   */
+  #fail(why: string | (() => string), at: Node | undefined, rank = 0): false {
+    const depth = this.nodes.length * 4 + rank;
     if (this.#failure !== null && depth <= this.#failure.depth) return false;
     const node = at ?? this.nodes.at(-1);
     if (node !== undefined)
@@ -74,7 +84,7 @@ class Matcher {
   failure(root: Node | undefined): Mismatch {
     const f = this.#failure;
     const node = f?.node ?? root?.id ?? NO_NODE;
-    return { ok: false, why: f?.why() ?? "the pattern does not fit", node };
+    return { ok: false, why: f?.why() ?? "the pattern does not fit", node, depth: f?.depth ?? 0 };
   }
 
   result(root: Node | undefined): Match {
@@ -133,7 +143,7 @@ class Matcher {
     switch (p.is) {
       case "any": {
         const why = p.where?.(value, scope) ?? null;
-        if (why !== null) return this.#fail(why, scope.graph.producer(value));
+        if (why !== null) return this.#fail(why, scope.graph.producer(value), 2);
         return this.#capture(value, p.as, p.each, next);
       }
       case "const": {
@@ -141,7 +151,7 @@ class Matcher {
         const producer = scope.graph.producer(value);
         if (c === null) return this.#fail(() => `${this.#name(value)} is not a constant`, producer);
         const why = p.where?.(c, scope) ?? null;
-        if (why !== null) return this.#fail(why, producer);
+        if (why !== null) return this.#fail(why, producer, 3);
         return this.#capture(value, p.as, p.each, () => this.#bind(this.consts, p.as, c, next));
       }
       case "oneOf":
@@ -178,7 +188,7 @@ class Matcher {
           this.nodes.pop();
           return false;
         }
-        return this.#fail(() => `${node.op} found, expected ${p.ops.join(" or ")}`, node);
+        return this.#fail(() => `${node.op} found, expected ${p.ops.join(" or ")}`, node, 1);
       }
     }
   }
@@ -211,7 +221,7 @@ class Matcher {
   /** Matches a given node; `atHole` is what goes on at a {@link Pattern} hole. */
   node(p: NodePattern, node: Node, atHole: ((v: ValueId) => boolean) | null, next: () => boolean): boolean {
     const why = p.where?.(node, this.#scope) ?? null;
-    if (why !== null) return this.#fail(why, node);
+    if (why !== null) return this.#fail(why, node, 3);
     for (let i = p.inputs.length; i < node.inputs.length && p.rest !== true; i++)
       if (node.inputs[i] !== null) return this.#fail(() => `${node.op} has an unexpected input ${i}`, node);
     const swaps =

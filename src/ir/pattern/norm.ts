@@ -3,7 +3,16 @@ import { elementCount } from "../dtype.ts";
 import type { Node, NodeId, ValueId } from "../graph.ts";
 import { isEpsilon, keepsDims, means, notAlong, sameShape, uniformly } from "./checks.ts";
 import { type ConstRef, constantOf, dimsOf, floatOr, type MatchScope, reducedAxes } from "./constant.ts";
-import { escapes, type Match, match, type Mismatch, opName, type Outcome, throughIdentity } from "./match.ts";
+import {
+  escapes,
+  further,
+  type Match,
+  match,
+  type Mismatch,
+  opName,
+  type Outcome,
+  throughIdentity,
+} from "./match.ts";
 import {
   any,
   chain,
@@ -166,7 +175,7 @@ function firstOf(
     if (!pattern.ops.includes(opName(node))) continue;
     const m = match(scope, node, pattern);
     if (m.ok) return { name, m };
-    last ??= m;
+    last = further(last, m);
   }
   return last ?? miss(`${node.op} does not end such a pattern`, node);
 }
