@@ -78,7 +78,8 @@ ReduceProd 11 13 · ReduceSum 11 · ReduceSumSquare 11 13 · Relu 13 14 · Resha
 Resize 18 19 · RoiAlign 22 · Round 22 · Scan 11 16 19 21 23 24 25 · ScatterElements 13 16 18 · ScatterND 13 16 18 ·
 Selu 22 · Shape 13 15 19 21 23 24 25 · Sigmoid 13 · Sign 13 · Sin 22 · Sinh 22 · Size 13 19 21 23 24 25 ·
 Slice 11 13 · Softmax 11 · SoftmaxCrossEntropyLoss 13 · Softplus 22 · Softsign 22 · SpaceToDepth 13 · Split 11 ·
-Sqrt 13 · Squeeze 11 21 23 24 25 · Sub 13 14 · Sum 8 13 · Tan 22 · Tanh 13 · ThresholdedRelu 22 · Tile 13 ·
+SplitToSequence 24 ·
+Sqrt 13 · Squeeze 11 21 23 24 25 · Sub 13 14 · Sum 8 13 · Tan 22 · Tanh 13 · ThresholdedRelu 10 22 · Tile 13 ·
 TopK 11 24 · Transpose 13 21 23 24 25 · Unsqueeze 11 21 23 24 25 · Where 16
 `;
 
