@@ -27,11 +27,27 @@ export async function readText(file: string, neededBy: string): Promise<string> 
   }
 }
 
+/**
+ * Parses JSON; the bare words Infinity, -Infinity and NaN, which Python writes into scheduler configurations, count as
+ * null.
+ */
+function parse(text: string): Json {
+  try {
+    return JSON.parse(text) as Json;
+  } catch (e) {
+    const strict = text.replace(/"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b/g, (m) =>
+      m.startsWith('"') ? m : "null",
+    );
+    if (strict === text) throw e;
+    return JSON.parse(strict) as Json;
+  }
+}
+
 /** Reads a JSON file. Fails with PIPELINE_FILE_MISSING, CONFIG_TOO_LARGE or JSON_INVALID with line and column. */
 export async function readJson(file: string, neededBy: string): Promise<Json> {
   const text = (await readText(file, neededBy)).replace(/^\uFEFF/, "");
   try {
-    return JSON.parse(text) as Json;
+    return parse(text);
   } catch (e) {
     return fail("JSON_INVALID", { file, ...jsonErrorPosition(text) }, e);
   }

@@ -1,4 +1,5 @@
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -110,6 +111,16 @@ describe("opening a pipeline", () => {
     expect(pipelineScheduler(p, { sampler: "euler" }).sampler).toBe("euler");
   });
 
+  it("reads the infinities that Python writes", async () => {
+    write(
+      "scheduler/scheduler_config.json",
+      '{"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity, "a": "NaN", "flow_shift": null}',
+    );
+    const p = await openPipeline(dir);
+    expect(p.scheduler?.config).toMatchObject({ a: "NaN" });
+    expect(pipelineScheduler(p).timesteps).toHaveLength(20);
+  });
+
   it("takes the scheduler class from the index when the configuration has none", async () => {
     write("scheduler/scheduler_config.json", { beta_schedule: "scaled_linear" });
     expect(pipelineScheduler(await openPipeline(dir)).sampler).toBe("ddim");
@@ -142,6 +153,22 @@ describe("opening a pipeline", () => {
     const p = await openPipeline(dir);
     expect(p.denoiser).toBeNull();
     expect(() => pipelineDenoiser(p)).toThrow(expect.objectContaining({ code: "PIPELINE_NO_DENOISER" }));
+  });
+});
+
+describe("the fixture", () => {
+  it("is the one its README describes", () => {
+    const readme = readFileSync(join(FIXTURE, "../README.md"), "utf8");
+    const section = readme.slice(readme.indexOf("## cifar-unet")).split("\n## ")[0]!;
+    const rows = [...section.matchAll(/^\| `([^`]+)` \| `([0-9a-f]{64})` \|$/gm)];
+    expect(rows).toHaveLength(7);
+    for (const [, file, digest] of rows) {
+      expect(
+        createHash("sha256")
+          .update(readFileSync(join(FIXTURE, file!)))
+          .digest("hex"),
+      ).toBe(digest);
+    }
   });
 });
 

@@ -280,6 +280,8 @@ describe("configurations that cannot be", () => {
     ["SCHEDULER_OPTION_UNSUPPORTED", { ...BASE, use_beta_sigmas: true }, { sampler: "euler" }],
     ["SCHEDULER_OPTION_UNSUPPORTED", { ...BASE, algorithm_type: "dpmsolver" }, { sampler: "dpm-solver++" }],
     ["SCHEDULER_OPTION_UNSUPPORTED", { ...BASE, prediction_type: "flow_prediction" }, { sampler: "ddim" }],
+    ["SCHEDULER_OPTION_UNSUPPORTED", { ...BASE, _class_name: "PNDMScheduler" }, {}],
+    ["CONFIG_INVALID", { ...BASE, sigma_min: 0 }, { sampler: "euler" }],
     ["SCHEDULE_IMPOSSIBLE", BASE, { sampler: "ddim", steps: 0 }],
     ["SCHEDULE_IMPOSSIBLE", BASE, { sampler: "ddim", steps: 2000 }],
     [

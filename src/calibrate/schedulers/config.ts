@@ -9,9 +9,9 @@ const MAX_TRAIN_STEPS = 100_000;
 
 const number = { type: "number" };
 const flag = { type: "boolean" };
-const maybe = { type: ["number", "null"] };
+const positive = { type: "number", exclusiveMinimum: 0 };
 const count = { type: "integer", minimum: 1, maximum: MAX_TRAIN_STEPS };
-const oneOf = (...values: (string | null)[]) => ({ enum: values });
+const oneOf = (...values: string[]) => ({ enum: values });
 
 const PROPERTIES = {
   _class_name: { type: "string" },
@@ -20,7 +20,7 @@ const PROPERTIES = {
   beta_end: { type: "number", exclusiveMinimum: 0, exclusiveMaximum: 1 },
   beta_schedule: oneOf("linear", "scaled_linear", "squaredcos_cap_v2"),
   trained_betas: {
-    type: ["array", "null"],
+    type: "array",
     minItems: 1,
     maxItems: MAX_TRAIN_STEPS,
     items: { type: "number", exclusiveMinimum: 0, exclusiveMaximum: 1 },
@@ -42,17 +42,16 @@ const PROPERTIES = {
     "fixed_large_log",
     "learned",
     "learned_range",
-    null,
   ),
   interpolation_type: oneOf("linear", "log_linear"),
-  use_karras_sigmas: { type: ["boolean", "null"] },
-  use_exponential_sigmas: { type: ["boolean", "null"] },
-  use_beta_sigmas: { type: ["boolean", "null"] },
-  use_lu_lambdas: { type: ["boolean", "null"] },
-  use_flow_sigmas: { type: ["boolean", "null"] },
-  flow_shift: { type: ["number", "null"], exclusiveMinimum: 0 },
-  sigma_min: maybe,
-  sigma_max: maybe,
+  use_karras_sigmas: flag,
+  use_exponential_sigmas: flag,
+  use_beta_sigmas: flag,
+  use_lu_lambdas: flag,
+  use_flow_sigmas: flag,
+  flow_shift: { type: "number", exclusiveMinimum: 0 },
+  sigma_min: positive,
+  sigma_max: positive,
   timestep_type: oneOf("discrete", "continuous"),
   final_sigmas_type: oneOf("zero", "sigma_min"),
   solver_order: { type: "integer", minimum: 1, maximum: 3 },
@@ -60,21 +59,20 @@ const PROPERTIES = {
   algorithm_type: { type: "string" },
   lower_order_final: flag,
   euler_at_final: flag,
-  // Written as the bare word -Infinity by some tools; the reader turns that into null.
-  lambda_min_clipped: maybe,
+  lambda_min_clipped: number,
   predict_x0: flag,
   disable_corrector: { type: "array", items: { type: "integer", minimum: 0 }, maxItems: MAX_TRAIN_STEPS },
   skip_prk_steps: flag,
   original_inference_steps: count,
   timestep_scaling: { type: "number", exclusiveMinimum: 0 },
-  shift: { type: ["number", "null"], exclusiveMinimum: 0 },
-  shift_terminal: { type: ["number", "null"], exclusiveMinimum: 0, exclusiveMaximum: 1 },
+  shift: { type: "number", exclusiveMinimum: 0 },
+  shift_terminal: { type: "number", exclusiveMinimum: 0, exclusiveMaximum: 1 },
   use_dynamic_shifting: flag,
   time_shift_type: oneOf("exponential", "linear"),
-  base_shift: maybe,
-  max_shift: maybe,
-  base_image_seq_len: { type: ["integer", "null"], minimum: 1 },
-  max_image_seq_len: { type: ["integer", "null"], minimum: 1 },
+  base_shift: number,
+  max_shift: number,
+  base_image_seq_len: { type: "integer", minimum: 1 },
+  max_image_seq_len: { type: "integer", minimum: 1 },
   invert_sigmas: flag,
   stochastic_sampling: flag,
   s_churn: number,
@@ -151,18 +149,23 @@ const CLASS_DEFAULTS: Readonly<Record<SamplerId, Partial<SchedulerConfig>>> = {
   "flow-euler": { prediction_type: "flow_prediction" },
 };
 
-/** Checks the entries of a configuration object; `where` names it in messages. Unknown keys are left alone unless they
- * look like a mistyped known one. Fails with CONFIG_INVALID. */
+/**
+ * Checks the entries of a configuration object; `where` names it in messages. A null entry counts as absent. Unknown keys
+ * are left alone unless they look like a mistyped known one. Fails with CONFIG_INVALID.
+ */
 export function checkConfig(raw: unknown, where: string): Record<string, Json> {
   const problems: string[] = [];
-  if (!validate(raw)) {
+  const isObject = typeof raw === "object" && raw !== null && !Array.isArray(raw);
+  const config: unknown = isObject
+    ? Object.fromEntries(Object.entries(raw).filter(([, v]) => v !== null))
+    : raw;
+  if (!validate(config)) {
     for (const e of validate.errors ?? []) {
       const allowed = e.keyword === "enum" ? ` (${(e.params["allowedValues"] as unknown[]).join(", ")})` : "";
       problems.push(`${e.instancePath === "" ? "the file" : e.instancePath.slice(1)} ${e.message}${allowed}`);
     }
     fail("CONFIG_INVALID", { file: where, problems });
   }
-  const config = raw as Record<string, Json>;
   const known = [...Object.keys(PROPERTIES), ...IGNORED];
   for (const key of Object.keys(config)) {
     if (key.startsWith("_") || known.includes(key)) continue;
@@ -179,16 +182,18 @@ export function completeConfig(
   sampler: SamplerId,
   where: string,
 ): SchedulerConfig {
-  const given = Object.fromEntries(Object.entries(checked).filter(([, v]) => v !== null));
   const config = {
     _class_name: "",
     ...DEFAULTS,
     ...CLASS_DEFAULTS[sampler],
-    ...given,
+    ...checked,
   } as SchedulerConfig;
   const unsupported = (option: string, found: unknown, expected: string): never =>
     fail("SCHEDULER_OPTION_UNSUPPORTED", { where, option, found: JSON.stringify(found), expected });
   if (config.use_beta_sigmas) unsupported("use_beta_sigmas", true, "false, or use_karras_sigmas");
+  if (sampler === "pndm" && checked["_class_name"] === "PNDMScheduler" && !config.skip_prk_steps) {
+    unsupported("skip_prk_steps", false, "true");
+  }
   const betas = config.trained_betas;
   if (betas !== null && betas.length !== config.num_train_timesteps) {
     fail("CONFIG_INVALID", {
