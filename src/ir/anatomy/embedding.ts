@@ -137,7 +137,9 @@ export function nameEdges(w: Workshop, inputs: readonly GraphInput[]): ReadonlyM
   for (const output of flow.graph.outputs) {
     const behind = layersBehind(flow, w.linears, output);
     for (const l of behind.layers) {
-      if (w.isConditioning(l.input) || w.kinds.has(l.node.id)) continue;
+      // A residual stream that runs to the output leads back to the layers that started it.
+      const late = (flow.mask(l.input) & w.bits.sample) !== 0 && !edges.has(l.node.id);
+      if (!late || w.kinds.has(l.node.id)) continue;
       edges.set(l.node.id, "last");
       w.name(l, "last");
       // The modulation of the norm in front of the last layer counts as last.

@@ -206,7 +206,15 @@ describe("joint attention of image and text tokens", () => {
       { activation: "silu", gated: true },
     ]);
     const kinds = tally(a.layers.map((l) => l.kind));
-    expect(kinds).toMatchObject({ adaln: 2, "ff.in": 2, "ff.gate": 2, "ff.out": 2, "cond.proj": 1, first: 1, last: 1 });
+    expect(kinds).toMatchObject({
+      adaln: 2,
+      "ff.in": 2,
+      "ff.gate": 2,
+      "ff.out": 2,
+      "cond.proj": 1,
+      first: 1,
+      last: 1,
+    });
     expect((kinds["time.mlp"] ?? 0) + (kinds["cond.mlp"] ?? 0)).toBe(6);
   });
 });
