@@ -8,7 +8,7 @@ import type { NestedNumbers } from "./sampling.ts";
 const MAX_DEPTH = 16;
 
 /** Shape and values of nested lists of finite numbers; `null` when they are ragged, too deep or hold anything else. */
-export function flatten(
+function flatten(
   value: unknown,
   depth = 0,
 ): { readonly dims: readonly number[]; readonly values: readonly number[] } | null {

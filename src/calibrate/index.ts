@@ -34,8 +34,6 @@ export {
 } from "./ranges.ts";
 export { type ConditionRole, type DeclaredSizes, type InputRoles, inputRoles, sampleShape } from "./roles.ts";
 export {
-  callFeeds,
-  conditionOf,
   type StepRecord,
   sampleTrajectory,
   type Trajectory,
@@ -51,12 +49,10 @@ export {
   type SchedulerRun,
   samplerIds,
   samplerNamed,
-  schedulerClass,
 } from "./schedulers/index.ts";
 export {
   calibrationSeeds,
   type Seed,
-  seedLabel,
   seedRng,
   startingNoise,
   stepNoise,

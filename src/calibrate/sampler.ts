@@ -55,7 +55,7 @@ export interface Trajectory {
 }
 
 /** The condition of the trajectory at a position. */
-export function conditionOf(conditions: ConditionSet, position: number): EncodedCondition {
+function conditionOf(conditions: ConditionSet, position: number): EncodedCondition {
   return conditions.conditions[position % conditions.conditions.length]!;
 }
 
@@ -74,7 +74,7 @@ function checkConditions(set: ConditionSet, roles: InputRoles, guidance: Guidanc
 }
 
 /** Timestep and sample feeds of one call. `scaled` holds the `n` samples of one half. */
-export function callFeeds(
+function callFeeds(
   roles: InputRoles,
   scaled: Float32Array,
   shape: readonly number[],

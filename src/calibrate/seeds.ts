@@ -42,8 +42,3 @@ export function startingNoise(seed: Seed, count: number): Float32Array {
 export function stepNoise(seed: Seed, call: number, count: number): Float32Array {
   return gaussian(seedRng(seed).split("step", call), count);
 }
-
-/** Short text of a seed for messages and reports. */
-export function seedLabel(seed: Seed): string {
-  return `${seed.purpose} ${seed.root}/${seed.index}`;
-}

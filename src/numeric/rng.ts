@@ -13,7 +13,7 @@ export interface Rng {
   float(): number;
   /** Uniform integer in [0, n) without modulo bias; `n` from 1 to 2^32. */
   int(n: number): number;
-  /** Standard normal number; see {@link fillGaussian} for the algorithm. */
+  /** Standard normal number; see {@link gaussian} for the algorithm. */
   normal(): number;
   /** An independent stream named by `labels`; does not advance this one. */
   split(...labels: readonly (string | number)[]): Rng;
@@ -67,17 +67,13 @@ export function createRng(seed: number, ...labels: readonly (string | number)[])
 }
 
 /**
- * Fills `out` with independent standard normal numbers rounded to float32: the polar form of the Box-Muller transform
- * (Marsaglia and Bray 1964), both numbers of a pair used, first `a` then `b`. It needs only `log` and `sqrt`.
+ * `count` independent standard normal numbers rounded to float32: the polar form of the Box-Muller transform (Marsaglia
+ * and Bray 1964), both numbers of a pair used, first `a` then `b`. It needs only `log` and `sqrt`.
  */
-export function fillGaussian(rng: Rng, out: Float32Array): Float32Array {
-  for (let i = 0; i < out.length; i++) out[i] = rng.normal();
-  return out;
-}
-
-/** `count` standard normal float32 numbers from a stream. */
 export function gaussian(rng: Rng, count: number): Float32Array {
-  return fillGaussian(rng, new Float32Array(count));
+  const out = new Float32Array(count);
+  for (let i = 0; i < count; i++) out[i] = rng.normal();
+  return out;
 }
 
 /** Shuffles in place (Fisher-Yates, Durstenfeld's form) and returns the array. */

@@ -12,7 +12,7 @@ function linspace32(start: number, end: number, count: number): Float32Array {
 }
 
 /** The training betas, in float32 as trained models have them. */
-export function trainingBetas(config: SchedulerConfig): Float32Array {
+function trainingBetas(config: SchedulerConfig): Float32Array {
   const count = config.num_train_timesteps;
   if (config.trained_betas !== null) return Float32Array.from(config.trained_betas);
   switch (config.beta_schedule) {

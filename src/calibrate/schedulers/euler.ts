@@ -40,7 +40,7 @@ export function sigmaSchedule(
  * Moves `x` by `length` (a float32 difference of sigmas) along its slope `(x - x0) / sigma`. Published trajectories have
  * that rounding: across the first step of a cosine schedule, from 20,000 to 4, it is what is left in the fourth digit.
  */
-export function slide(x: Numbers, x0: Numbers, sigma: number, length: number): Float64Array {
+function slide(x: Numbers, x0: Numbers, sigma: number, length: number): Float64Array {
   const ratio = length / sigma;
   return combine(x.length, [1 + ratio, x], [-ratio, x0]);
 }

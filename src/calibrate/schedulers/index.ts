@@ -60,11 +60,6 @@ export function samplerNamed(name: string, where: string): SamplerId {
   return fail("SCHEDULER_UNKNOWN", { where, found: name, nearest: nearestName(name, known), known });
 }
 
-/** Class name in `scheduler_config.json` of a sampler. */
-export function schedulerClass(sampler: SamplerId): string {
-  return SAMPLERS[sampler].classes[0]!;
-}
-
 /**
  * Lays out a schedule from the object of a `scheduler_config.json`. With another sampler, entries both classes know are
  * kept and the rest take its defaults. Fails with CONFIG_INVALID, SCHEDULER_UNKNOWN, SCHEDULER_OPTION_UNSUPPORTED
