@@ -141,6 +141,13 @@ describe("rules for source files", () => {
 });
 
 describe("rules for passes", () => {
+  it("only families that build for a target ask it anything", () => {
+    const wrong = sources
+      .filter((f) => /^src\/passes\/(clean|fuse|freeze|prune|sparsify|factorize|share)\//.test(f))
+      .filter((f) => /\bctx\.target\b|\bpass\.target\b/.test(code(read(f))));
+    expect(wrong).toEqual([]);
+  });
+
   it("no pass compares target ids", () => {
     const wrong = sources
       .filter((f) => f.startsWith("src/passes/"))

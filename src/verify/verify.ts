@@ -26,6 +26,13 @@ function modelOf(source: VerifySource, component: Component): string | Model {
   return `${source.replace(/[\\/]+$/, "")}/${component.name}/model.onnx`;
 }
 
+/** Model of a side beside a single-model reference: a folder is a build of one model. */
+function plainModel(source: VerifySource): string | Model {
+  if (isPipeline(source)) return pipelineDenoiser(source).model;
+  if (typeof source !== "string" || isFile(source)) return source;
+  return `${source.replace(/[\\/]+$/, "")}/model.onnx`;
+}
+
 /**
  * Compares a candidate with a reference. A reference that is a pipeline (folder or opened) is sampled and the
  * candidate's denoiser judged along its trajectories; anything else is compared on seeded inputs. Errors: those of
@@ -41,9 +48,7 @@ export async function verify(
     if (isPipeline(reference)) return await verifyPipeline(reference, candidate, options, runtime);
     if (typeof reference === "string" && !isFile(reference))
       return await verifyPipeline(await openPipeline(reference), candidate, options, runtime);
-    if (isPipeline(candidate))
-      return await verifyModels(reference, pipelineDenoiser(candidate).model, options, runtime);
-    return await verifyModels(reference, candidate, options, runtime);
+    return await verifyModels(reference, plainModel(candidate), options, runtime);
   } finally {
     if (options.runtime === undefined) await runtime.close();
   }

@@ -10,6 +10,8 @@ export interface Setting {
   readonly label: string;
   readonly pass: Pass;
   readonly target: Target | null;
+  /** The setting that also runs on large subjects: defaults, for the first target where the pass asks one. */
+  readonly primary: boolean;
   options(subject: Subject): Json;
   /** Options of the second run, where those of the first name what is no longer there. */
   again?(subject: Subject): Json;
@@ -42,31 +44,32 @@ function variants(pass: Pass): { label: string; change: Readonly<Record<string, 
 
 function settingsOf(pass: Pass): Setting[] {
   const base = defaultOptions(pass) as Readonly<Record<string, Json>>;
-  const found: Setting[] = [{ label: pass.name, pass, target: null, options: () => base }];
+  const asks = ["legalise", "convert", "quantize"].includes(pass.family);
+  const exercise = EXERCISES[pass.name];
+  const plain = { pass, target: null, options: () => base };
+  const found: Setting[] = [{ ...plain, label: pass.name, primary: !asks && exercise === undefined }];
   for (const variant of variants(pass)) {
     const label = `${pass.name}, ${variant.label}`;
     const notRun = NOT_RUN[label];
     found.push({
+      ...plain,
       label,
-      pass,
-      target: null,
+      primary: false,
       options: () => ({ ...base, ...variant.change }),
       ...(notRun !== undefined && { notRun }),
     });
   }
-  const exercise = EXERCISES[pass.name];
   if (exercise !== undefined)
     found.push({
+      ...plain,
       label: `${pass.name}, exercised`,
-      pass,
-      target: null,
+      primary: true,
       options: (subject) => ({ ...base, ...exercise(subject) }),
       ...(pass.name === "specialise-shapes" && { again: () => base }),
     });
   // Only these families ask the target; the others must not, which the architecture test sees to.
-  if (["legalise", "convert", "quantize"].includes(pass.family))
-    for (const target of targets)
-      found.push({ label: `${pass.name} for ${target.id}`, pass, target, options: () => base });
+  for (const [i, target] of asks ? targets.entries() : [])
+    found.push({ ...plain, label: `${pass.name} for ${target.id}`, target, primary: i === 0 });
   return found;
 }
 

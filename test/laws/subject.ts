@@ -19,6 +19,8 @@ import { toNumbers } from "./numbers.ts";
 export interface Subject {
   readonly name: string;
   readonly fixture: Fixture;
+  /** Takes seconds a setting: run where a pass is tried first, not with every option. */
+  readonly large?: boolean;
   load(): Promise<Model>;
 }
 
@@ -35,6 +37,7 @@ const cifarUnet: Subject = {
       throw new Error("cifar-unet is read, not built");
     },
   },
+  large: true,
   load: () => readModel(CIFAR),
 };
 
