@@ -4,6 +4,7 @@ import {
   extreme,
   floorDivide,
   lowerBound,
+  MAX_DIM_TEXT,
   opaque,
   parsePoly,
   polyText,
@@ -43,6 +44,7 @@ function dim(p: Poly): Dim {
   const only =
     kept.length === 1 && kept[0]!.coef === 1 && kept[0]!.degree === 1 ? kept[0]!.factors[0]!.atom : null;
   const text = polyText(kept);
+  if (text.length > MAX_DIM_TEXT) return dim(opaque(text));
   // A lone symbol that needed quotes is written bare, as the model declares it.
   const out = only !== null && only.kind === "symbol" && text.startsWith("`") ? text.slice(1, -1) : text;
   if (!parsed.has(out)) remember(parsed, out, kept);
@@ -204,7 +206,7 @@ export function substitute(d: Dim, bindings: Readonly<Record<string, Dim>>): Dim
       let product = constant(t.coef);
       for (const f of t.factors) {
         const value = replace(f.atom);
-        for (let i = 0; i < f.power; i++) product = mul(product, value);
+        for (let i = 0; i < f.power; i++) product = bounded(mul(product, value));
       }
       out = add(out, product);
     }
@@ -219,9 +221,4 @@ export function substitute(d: Dim, bindings: Readonly<Record<string, Dim>>): Dim
     return atom.kind === "floor" ? floorDivide(args[0]!, args[1]!) : extreme(atom.kind, args);
   };
   return dim(go(poly(d)));
-}
-
-/** An unknown that is the same for the same text: what an operation that has no symbolic form gives. */
-export function unknownOf(text: string): Dim {
-  return dim(opaque(text));
 }

@@ -252,6 +252,17 @@ describe("inference", () => {
     expect(text(b.build(), y)).toBe("f32[4,batch]");
   });
 
+  it("does not take absurd lengths for ranks", () => {
+    const b = new ModelBuilder();
+    const x = b.input("x", "f32", [2]);
+    const long = b.input("long", "i64", [2 ** 31]);
+    for (const op of ["Reshape", "Expand", "Tile", "Unsqueeze"]) b.output(b.node(op, [x, long]));
+    b.output(b.node("Slice", [x, long, long])).output(b.node("ConstantOfShape", [long]));
+    const model = b.build();
+    const ranks = model.graph.outputs.map((o) => inferShapes(model).shape(o)?.length ?? null);
+    expect(ranks).toEqual([null, null, 1, null, 1, null]);
+  });
+
   it("names the symbols a user can bind", () => {
     const b = new ModelBuilder();
     b.input("x", "f32", ["batch", "2*height", "?1"]);

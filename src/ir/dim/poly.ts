@@ -7,7 +7,7 @@ export interface Atom {
   readonly args: readonly Poly[];
 }
 
-export interface Factor {
+interface Factor {
   readonly atom: Atom;
   readonly power: number;
 }
@@ -22,10 +22,11 @@ export interface Term {
 /** Sum of terms in graded lexicographic order, largest first, without zero or repeated terms. Empty is zero. */
 export type Poly = readonly Term[];
 
-/** Most terms a polynomial may have; larger ones become an opaque unknown, so hostile models stay cheap. */
+/** Most terms and highest degree of a polynomial; larger ones become an opaque unknown, so hostile models stay cheap. */
 const MAX_TERMS = 48;
+export const MAX_DEGREE = 32;
 
-export const ZERO: Poly = [];
+const ZERO: Poly = [];
 
 export function constant(n: number): Poly {
   return n === 0 ? ZERO : [{ coef: n, factors: [], degree: 0 }];
@@ -38,8 +39,7 @@ export function ofAtom(atom: Atom): Poly {
 /** The number a polynomial is, or `null` when a symbol is left. */
 export function asNumber(p: Poly): number | null {
   if (p.length === 0) return 0;
-  const t = p[0]!;
-  return p.length === 1 && t.degree === 0 ? t.coef : null;
+  return p.length === 1 && p[0]!.degree === 0 ? p[0]!.coef : null;
 }
 
 /** Graded lexicographic order of monomials, largest first; 0 when they are the same monomial. */
@@ -120,7 +120,7 @@ export function mul(a: Poly, b: Poly): Poly {
 
 /** Too large to go on with. */
 export function tooLarge(p: Poly): boolean {
-  return p.length > MAX_TERMS;
+  return p.length > MAX_TERMS || (p[0]?.degree ?? 0) > MAX_DEGREE;
 }
 
 /** `a / b` as a monomial, or `null` when `b` does not divide it. Coefficients are left alone. */

@@ -1,9 +1,10 @@
 import {
+  type Atom,
   add,
   asNumber,
-  type Atom,
   constant,
   floorParts,
+  MAX_DEGREE,
   mul,
   ofAtom,
   type Poly,
@@ -12,8 +13,10 @@ import {
   tooLarge,
 } from "./poly.ts";
 
-/** Longest canonical text; longer expressions become an opaque unknown. */
+/** Longest text of one floor, min or max; longer ones become an opaque unknown. */
 const MAX_TEXT = 600;
+/** Longest text of a dim, canonical or read. */
+export const MAX_DIM_TEXT = 2400;
 const IDENTIFIER = /^[A-Za-z_?][A-Za-z0-9_.:?$@#]*$/;
 
 function number(n: number): string {
@@ -174,7 +177,7 @@ const integer = (f: Fraction): Poly => (f.den === ONE ? f.num : floorDivide(f.nu
  * (`s0//2 + 1`, `2*(h + w)`, `Mod(s0, 8)`); `null` when it is not one.
  */
 export function parsePoly(text: string): Poly | null {
-  if (text.length > 4 * MAX_TEXT) return null;
+  if (text.length > MAX_DIM_TEXT) return null;
   const list = tokens(text);
   if (list === null || list.length === 0) return null;
   let at = 0;
@@ -235,9 +238,12 @@ export function parsePoly(text: string): Poly | null {
     if (base === null || op("^", "**") === null) return base;
     const t = list[at++];
     const n = t?.kind === "number" ? Number(t.text) : -1;
-    if (!Number.isInteger(n) || n < 0 || n > 16) return null;
+    if (!Number.isInteger(n) || n < 0 || n > MAX_DEGREE) return null;
     let out: Fraction = whole(ONE);
-    for (let i = 0; i < n; i++) out = { num: mul(out.num, base.num), den: mulDen(out.den, base.den) };
+    for (let i = 0; i < n; i++) {
+      out = { num: mul(out.num, base.num), den: mulDen(out.den, base.den) };
+      if (tooLarge(out.num) || tooLarge(out.den)) return null;
+    }
     return out;
   };
   const product = (): Fraction | null => {

@@ -1,10 +1,10 @@
-import { addDim, ceilDim, maxDim, ratioDim, subDim } from "../dim.ts";
 import { numbersOf } from "../constants.ts";
+import { addDim, ceilDim, maxDim, ratioDim, subDim } from "../dim.ts";
 import { type DType, dtypeOf } from "../dtype.ts";
 import type { Dim } from "../types.ts";
 import { followedSize, isFollowed, toElement } from "./data-rules.ts";
 import { commonDType } from "./elementwise.ts";
-import { count, freshShape, sameAs, setRank } from "./shape-rules.ts";
+import { count, freshShape, sameAs, setRank, vectorLength } from "./shape-rules.ts";
 import type { InferContext, OpSpec } from "./spec.ts";
 
 /** Element type named by an integer attribute (`dtype`, `to`, `output_dtype`); reports codes that are none. */
@@ -70,8 +70,7 @@ function inferConstantOfShape(ctx: InferContext) {
   const dtype = value?.kind === "tensor" ? value.value.dtype : "f32";
   const dims = ctx.data(0);
   if (dims === null) {
-    const n = ctx.shape(0)?.[0];
-    return setRank(ctx, 0, dtype, typeof n === "number" ? n : null);
+    return setRank(ctx, 0, dtype, vectorLength(ctx, 0));
   }
   if (dims.some((d) => typeof d === "number" && d < 0))
     return ctx.invalid(`shape [${dims.join(", ")}] is negative`);

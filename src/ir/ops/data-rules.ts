@@ -195,14 +195,14 @@ export function passData(ctx: InferContext, i = 0, o = 0): void {
 }
 
 /** Row-major strides of a shape. */
-export function stridesOf(shape: readonly number[]): number[] {
+function stridesOf(shape: readonly number[]): number[] {
   const strides = new Array<number>(shape.length).fill(1);
   for (let i = shape.length - 2; i >= 0; i--) strides[i] = strides[i + 1]! * shape[i + 1]!;
   return strides;
 }
 
 /** Calls `visit` with every index of a shape in row-major order; the array is reused. */
-export function eachIndex(shape: readonly number[], visit: (index: readonly number[]) => void): void {
+function eachIndex(shape: readonly number[], visit: (index: readonly number[]) => void): void {
   let total = 1;
   for (const d of shape) total *= d;
   const index = new Array<number>(shape.length).fill(0);

@@ -10,7 +10,7 @@ interface Equation {
 }
 
 /** Reads `ij,jk->ik`; the implicit form orders the labels that occur once alphabetically. `null` when malformed. */
-export function parseEquation(text: string): Equation | null {
+function parseEquation(text: string): Equation | null {
   const [left, right, ...more] = text.replaceAll(" ", "").replaceAll("...", ".").split("->");
   if (left === undefined || more.length > 0 || !/^[A-Za-z.,]*$/.test(left)) return null;
   const operands = left.split(",");

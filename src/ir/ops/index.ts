@@ -83,4 +83,4 @@ export function hasTrait(node: { readonly domain: string; readonly op: string },
   return opSpec(node.domain, node.op)?.traits?.includes(trait) ?? false;
 }
 
-export { type DimBindings, type NodeCost, nodeCost, weightRole } from "./queries.ts";
+export { nodeCost, weightRole } from "./queries.ts";

@@ -1,17 +1,20 @@
 import { divDim, isUnknown, mulDim, productDim } from "../dim.ts";
 import type { Dim, Shape } from "../types.ts";
 import { broadcastData, followedSize, passData, rearrangeData } from "./data-rules.ts";
-import { axesOf, broadcast, count, freshShape, normalizeAxes, sameAs, setRank } from "./shape-rules.ts";
+import {
+  axesOf,
+  broadcast,
+  count,
+  freshShape,
+  normalizeAxes,
+  sameAs,
+  setRank,
+  vectorLength,
+} from "./shape-rules.ts";
 import type { InferContext, OpSpec, OpTrait } from "./spec.ts";
 
 const MOVES: readonly OpTrait[] = ["moves-data"];
 const SHAPE_INPUT = [1] as const;
-
-/** Length of a vector input, for ops whose output rank it gives. */
-function vectorLength(ctx: InferContext, i: number): number | null {
-  const shape = ctx.shape(i);
-  return shape?.length === 1 && typeof shape[0] === "number" ? shape[0] : null;
-}
 
 function inferShape(ctx: InferContext) {
   const shape = ctx.shape(0);

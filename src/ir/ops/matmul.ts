@@ -7,7 +7,7 @@ import type { CostContext, InferContext, OpSpec, WeightRole } from "./spec.ts";
 import { plainInt } from "./window.ts";
 
 /** Shape of a numpy matmul; vectors gain and lose a 1 (MatMul-13). `null` when unknown or not fitting (reported). */
-export function matmulShape(ctx: InferContext, a: Shape, b: Shape): Shape {
+function matmulShape(ctx: InferContext, a: Shape, b: Shape): Shape {
   if (a === null || b === null) return null;
   if (a.length === 0 || b.length === 0) {
     ctx.invalid("scalars cannot be multiplied as matrices");
@@ -30,7 +30,7 @@ export function matmulShape(ctx: InferContext, a: Shape, b: Shape): Shape {
 }
 
 /** 2 per multiply-add over the inner axis of input `a`. */
-export function matmulFlops(a: number): (c: CostContext) => number {
+function matmulFlops(a: number): (c: CostContext) => number {
   return (c) => 2 * (elements(c.outputs[0]) ?? 0) * (c.inputs[a]?.at(-1) ?? 0);
 }
 
@@ -42,7 +42,7 @@ function gemmFlops(c: CostContext): number {
 }
 
 /** Shape of a Gemm of inputs `a` and `b`. */
-export function gemmShape(ctx: InferContext, a: number, b: number): Shape {
+function gemmShape(ctx: InferContext, a: number, b: number): Shape {
   const x = shapeOfRank(ctx, a, 2, 2);
   const w = shapeOfRank(ctx, b, 2, 2);
   const transA = ctx.int("transA", 0) !== 0;
@@ -61,7 +61,7 @@ function present(node: Node, i: number): number | null {
 }
 
 /** Role of a matrix weight; `transposed` weights are [out, in]. Weights of more than two axes are activations. */
-export function matrixRole(options: {
+function matrixRole(options: {
   readonly activation: number;
   readonly weight: number;
   readonly bias?: number;

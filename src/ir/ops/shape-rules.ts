@@ -67,20 +67,6 @@ export function mergeDim(a: Dim, b: Dim): Dim | null {
   return isUnknown(a) && !isUnknown(b) ? b : a;
 }
 
-/** Two shapes that must be equal, as one. `undefined`: ranks or dims differ. */
-export function mergeShape(a: Shape, b: Shape): Shape | undefined {
-  if (a === null) return b;
-  if (b === null) return a;
-  if (a.length !== b.length) return undefined;
-  const out: Dim[] = [];
-  for (let i = 0; i < a.length; i++) {
-    const d = mergeDim(a[i]!, b[i]!);
-    if (d === null) return undefined;
-    out.push(d);
-  }
-  return out;
-}
-
 /**
  * One axis of a broadcast. 1 gives way; a number above 1 wins over any symbol; equal symbols stay. Different symbols are
  * equal at run time, or one of them is 1: the longer one is the result. `null`: not broadcastable.
@@ -195,6 +181,16 @@ export function count(min: number, max = min): OpSpec["inputs"] {
 
 /** No upper bound on the number of inputs or outputs. */
 export const MANY = Number.POSITIVE_INFINITY;
+
+/** Highest rank taken from the length of a shape input; longer ones are hostile or dynamic. */
+const MAX_RANK = 64;
+
+/** Length of a vector input, for ops whose output rank it gives; `null` when it is open or absurd. */
+export function vectorLength(ctx: InferContext, i: number): number | null {
+  const shape = ctx.shape(i);
+  const n = shape?.length === 1 ? shape[0] : null;
+  return typeof n === "number" && n <= MAX_RANK ? n : null;
+}
 
 /** Sets output `o` to a tensor whose rank is known but nothing else. */
 export function setRank(ctx: InferContext, o: number, dtype: DType | null, rank: number | null): void {

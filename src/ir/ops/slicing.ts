@@ -1,7 +1,7 @@
 import { addDim, atLeast, ceilDivDim, divDim, maxDim, minDim, negDim, subDim } from "../dim.ts";
 import type { Dim } from "../types.ts";
-import { commonDType } from "./elementwise.ts";
 import { followedSize, isFollowed, rearrangeData } from "./data-rules.ts";
+import { commonDType } from "./elementwise.ts";
 import {
   axisAttr,
   count,
@@ -12,6 +12,7 @@ import {
   normalizeAxes,
   setRank,
   sumDims,
+  vectorLength,
 } from "./shape-rules.ts";
 import type { InferContext, OpSpec, OpTrait } from "./spec.ts";
 
@@ -157,7 +158,8 @@ function inferSlice(ctx: InferContext) {
   const listed = old ? ctx.ints_("axes") : hasInput(ctx, 3) ? ctx.ints(3) : undefined;
   const steps = old || !hasInput(ctx, 4) ? undefined : ctx.ints(4);
   if (listed === null) return setRank(ctx, 0, ctx.dtype(0), shape.length);
-  const bounds = starts?.length ?? ends?.length ?? steps?.length ?? lengthOf(ctx, 1) ?? lengthOf(ctx, 2);
+  const bounds =
+    starts?.length ?? ends?.length ?? steps?.length ?? vectorLength(ctx, 1) ?? vectorLength(ctx, 2);
   const count = listed?.length ?? bounds;
   if (count === undefined || count === null) return setRank(ctx, 0, ctx.dtype(0), shape.length);
   const axes = normalizeAxes(listed ?? Array.from({ length: count }, (_, i) => i), shape.length);
@@ -184,11 +186,6 @@ function inferSlice(ctx: InferContext) {
     const r = ranges.get(axis);
     return r === undefined ? index[axis]! : r.start! + index[axis]! * r.step;
   });
-}
-
-function lengthOf(ctx: InferContext, i: number): number | null {
-  const d = ctx.shape(i)?.[0];
-  return typeof d === "number" ? d : null;
 }
 
 function inferPad(ctx: InferContext) {

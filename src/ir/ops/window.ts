@@ -43,7 +43,7 @@ export function windowOf(ctx: InferContext, axes: number, kernel: readonly Dim[]
 }
 
 /** Input positions one window spans on axis `i`: (k - 1) * dilation + 1. */
-export function windowSpan(w: Window, i: number): Dim {
+function windowSpan(w: Window, i: number): Dim {
   return addDim(mulDim(subDim(w.kernel[i]!, 1), w.dilations[i]!), 1);
 }
 
