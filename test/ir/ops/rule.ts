@@ -8,7 +8,7 @@ import { f32Tensor, i64Tensor, type Tensor } from "../../../src/ir/tensor.ts";
 import type { Dim } from "../../../src/ir/types.ts";
 
 /** An input: `f32[2,h]`, `f32[...]` for an unknown rank, numbers for an int64 constant, a tensor, or nothing. */
-export type Operand = string | readonly number[] | Tensor | { readonly f32: readonly number[] } | null;
+type Operand = string | readonly number[] | Tensor | { readonly f32: readonly number[] } | null;
 
 export interface Case {
   readonly op: string;
