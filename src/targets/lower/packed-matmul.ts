@@ -36,6 +36,17 @@ export function packable(node: Node): boolean {
   return node.domain === "" && LINEAR[node.op]?.(node) != null;
 }
 
+/** Bits of a half-precision scale. */
+const SCALE_BITS = 16;
+
+/** The block size up to `limit` that packs a row in the fewest bits: MatMulNBits pads the last block of every row. */
+function smallestPacking(length: number, bits: number, limit: number): number {
+  let best = 16;
+  const cost = (b: number): number => Math.ceil(length / b) * (b * bits + SCALE_BITS);
+  for (let b = 32; b <= limit; b *= 2) if (cost(b) <= cost(best)) best = b;
+  return best;
+}
+
 /** Packs a matrix; scales are stored in half precision and widened at load. */
 export function packWeight(
   patch: PatchBuilder,
@@ -46,8 +57,7 @@ export function packWeight(
   const { bits, search, symmetric } = grid;
   const order = w.outAxis === 1 ? "KN" : "NK";
   const length = w.tensor.dims[w.inAxis]!;
-  // A block longer than the row would be padding only.
-  const blockSize = Math.min(grid.block, Math.max(16, 2 ** Math.ceil(Math.log2(length))));
+  const blockSize = smallestPacking(length, bits, grid.block);
   const packed = quantizeBlocks(w.tensor, { bits, blockSize, order, search, symmetric, scaleType: "f16" });
   const inputs = [
     patch.constant(packed.packed, `${name}.q`),
