@@ -6,7 +6,7 @@ import type { LayerKind, Part } from "./types.ts";
 import { plainRoot } from "./walk.ts";
 
 /** Part fields that every kind has; filled in when all parts are known. */
-export type PartBase = Pick<Part, "id" | "name" | "nodes" | "input" | "output" | "parent">;
+type PartBase = Pick<Part, "id" | "name" | "nodes" | "input" | "output" | "parent">;
 
 /** A part under construction: its number and parent are decided at the end. */
 export interface Draft<P extends Part = Part> {

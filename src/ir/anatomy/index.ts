@@ -1,4 +1,4 @@
-import type { Model, NodeId, ValueId } from "../graph.ts";
+import type { Model, NodeId } from "../graph.ts";
 import type { InferredShapes } from "../infer.ts";
 import { findStructures } from "../pattern/index.ts";
 import { addAttentions } from "./attention.ts";
@@ -61,9 +61,15 @@ export function anatomy(model: Model, shapes: InferredShapes): Anatomy {
 function finish(w: Workshop): Part[] {
   const { flow } = w;
   const size = (d: Draft): number => d.nodes.size;
-  const start = new Map(w.drafts.map((d) => [d, Math.min(...[...d.nodes].map((n) => flow.at(n)))]));
+  const start = new Map<Draft, number>();
+  for (const d of w.drafts) {
+    let first = Number.POSITIVE_INFINITY;
+    for (const n of d.nodes) first = Math.min(first, flow.at(n));
+    start.set(d, first);
+  }
+  const order = new Map(w.drafts.map((d, i) => [d, i]));
   const sorted = [...w.drafts].sort(
-    (a, b) => start.get(a)! - start.get(b)! || size(b) - size(a) || w.drafts.indexOf(a) - w.drafts.indexOf(b),
+    (a, b) => start.get(a)! - start.get(b)! || size(b) - size(a) || order.get(a)! - order.get(b)!,
   );
   const ids = new Map(sorted.map((d, i) => [d, i]));
   const around = new Map<NodeId, Draft[]>();
@@ -178,10 +184,4 @@ function scopeIndex(parts: readonly Part[]): (scope: string) => readonly Part[] 
     }
     return out;
   };
-}
-
-/** The value a graph input of a role has, when there is exactly one. */
-export function inputOf(a: Anatomy, role: InputRole): ValueId | null {
-  const found = a.inputs.filter((i) => i.role === role);
-  return found.length === 1 ? (found[0]?.value ?? null) : null;
 }

@@ -1,5 +1,4 @@
 import type { Node, NodeId, ValueId } from "../graph.ts";
-import { opName, scalarAt } from "../pattern/index.ts";
 import { type Flow, movesData } from "./flow.ts";
 import type { Linear, Linears } from "./linear.ts";
 
@@ -124,13 +123,6 @@ export function layersBehind(
   };
   visit(value);
   return { layers: [...layers], nodes: [...nodes], complete };
-}
-
-/** True when the node multiplies or divides by a single number. */
-export function isScalarScale(flow: Flow, node: Node): boolean {
-  const name = opName(node);
-  if (name !== "Mul" && name !== "Div") return false;
-  return node.inputs.some((i) => i !== null && scalarAt(flow.scope, i) !== null);
 }
 
 /** Topological order by position, each once. */

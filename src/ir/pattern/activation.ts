@@ -61,7 +61,7 @@ const tanhGate = plus(
 );
 
 /** Non-linearities written out. The first row of a kind is what PyTorch's exporter writes. */
-export const ACTIVATION_SPELLINGS: readonly Row[] = [
+const ACTIVATION_SPELLINGS: readonly Row[] = [
   { kind: "silu", name: "mul-sigmoid", pattern: times(x, op("Sigmoid", [x])) },
   {
     kind: "quick-gelu",

@@ -21,7 +21,7 @@ import { uniformOf } from "../constants.ts";
 export type { AttentionInput };
 
 /** Something added to the scores, or chosen by a condition. */
-export interface AttentionMask {
+interface AttentionMask {
   readonly value: ValueId;
   readonly kind: "add" | "where";
   /** True when it is an addend known to be all zeros: exporters write one when there is no mask. */
@@ -101,18 +101,19 @@ const probabilities: Pattern = chain(
 );
 
 /** Attention written out; the products may be fused ones that scale and transpose. */
-export const ATTENTION_SPELLINGS: readonly NodePattern[] = [
+const ATTENTION_SPELLINGS: readonly NodePattern[] = [
   op("MatMul", [probabilities, any("v")]),
   op(FUSED_PRODUCT, [probabilities, any("v")], { where: plainProduct(false) }),
 ];
 
 /** True when a value is known to be all zeros without reading data from files. */
-export function isZero(scope: MatchScope, value: ValueId): boolean {
+export function isZero(scope: MatchScope, value: ValueId, depth = 16): boolean {
   const c = constantOf(scope, value);
   if (c !== null) return uniformOf(c.tensor) === 0;
   const node = scope.graph.producer(value);
-  if (node === undefined || node.domain !== "") return false;
-  const zero = (v: ValueId | null | undefined): boolean => v !== null && v !== undefined && isZero(scope, v);
+  if (node === undefined || node.domain !== "" || depth === 0) return false;
+  const zero = (v: ValueId | null | undefined): boolean =>
+    v !== null && v !== undefined && isZero(scope, v, depth - 1);
   switch (node.op) {
     case "ConstantOfShape": {
       const fill = node.attrs.get("value");

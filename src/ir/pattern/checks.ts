@@ -1,4 +1,4 @@
-import { numbersOf, scalarOf, uniformOf } from "../constants.ts";
+import { scalarOf, uniformOf } from "../constants.ts";
 import { elementCount } from "../dtype.ts";
 import type { Node, ValueId } from "../graph.ts";
 import type { Dim } from "../types.ts";
@@ -91,9 +91,4 @@ export function notAlong(
   }
   const single = axes.every((a) => shape?.[a] === 1);
   return count > 1 || single ? null : "the constant is a single number";
-}
-
-/** Elements of a constant vector when they are at hand. */
-export function vector(c: ConstRef): number[] | null {
-  return numbersOf(c.tensor);
 }

@@ -111,17 +111,13 @@ export function constantOf(scope: MatchScope, value: ValueId | null | undefined)
 const KEEPS_ORDER = new Set(["Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten"]);
 
 /** Elements of a constant value as numbers; `null` when it is computed, stored in a file, or longer than `limit`. */
-export function numbersAt(
-  scope: MatchScope,
-  value: ValueId | null | undefined,
-  limit = 4096,
-): number[] | null {
+function numbersAt(scope: MatchScope, value: ValueId | null | undefined, limit = 4096): number[] | null {
   const c = constantOf(scope, value);
   return c === null ? null : numbersOf(c.tensor, limit);
 }
 
 /** Integer elements of a value: constant, or propagated by shape inference with every element known. */
-export function intsOf(scope: MatchScope, value: ValueId | null | undefined): readonly number[] | null {
+function intsOf(scope: MatchScope, value: ValueId | null | undefined): readonly number[] | null {
   if (value === null || value === undefined) return null;
   const fixed = numbersAt(scope, value);
   if (fixed !== null) return fixed;

@@ -17,10 +17,10 @@ export interface Miss {
   readonly why: string;
 }
 
-export type StructureMatch = NormMatch | ActivationMatch | AttentionMatch;
+type StructureMatch = NormMatch | ActivationMatch | AttentionMatch;
 
 /** A row of the table of structures. */
-export interface StructureRule<T extends StructureMatch = StructureMatch> {
+interface StructureRule<T extends StructureMatch = StructureMatch> {
   /** kebab-case. */
   readonly name: string;
   /** Operators of the node that `recognise` takes, `domain:Op` outside the standard domain. */
@@ -41,7 +41,7 @@ const activation = (kind: ActivationMatch["kind"], anchor: string, roots: string
 });
 
 /** Every structure looked for, in order of preference where two could take the same nodes. */
-export const STRUCTURE_RULES: readonly StructureRule[] = [
+const STRUCTURE_RULES: readonly StructureRule[] = [
   {
     name: "attention",
     roots: ["MatMul", "com.microsoft:FusedMatMul"],

@@ -1,48 +1,10 @@
-export { type ActivationMatch, matchActivation, readActivationOperator } from "./activation.ts";
-export {
-  type AttentionInput,
-  type AttentionMask,
-  type AttentionMatch,
-  matchAttention,
-} from "./attention.ts";
-export { readAttentionOperator } from "./attention-operator.ts";
-export {
-  type ConstRef,
-  constantOf,
-  dimsOf,
-  intsOf,
-  type MatchScope,
-  numbersAt,
-  scalarAt,
-} from "./constant.ts";
-export {
-  findStructures,
-  type Miss,
-  STRUCTURE_RULES,
-  type StructureRule,
-  type Structures,
-} from "./find.ts";
-export {
-  escapes,
-  type MadePart,
-  type Match,
-  match,
-  matchValue,
-  type Mismatch,
-  opName,
-  type Outcome,
-  type PartScope,
-  throughIdentity,
-} from "./match.ts";
-export {
-  dataUsers,
-  matchGroupNorm,
-  matchLayerNorm,
-  matchRmsNorm,
-  type NormMatch,
-  soleUser,
-} from "./norm.ts";
-export { readNormOperator } from "./norm-operator.ts";
+/** Patterns over nodes, and the tables of structures made of them. Single structures: `norm.ts`, `activation.ts`, `attention.ts`. */
+export type { ActivationMatch } from "./activation.ts";
+export type { AttentionMatch } from "./attention.ts";
+export { constantOf, type MatchScope } from "./constant.ts";
+export { findStructures, type Miss, type Structures } from "./find.ts";
+export { type MadePart, match, matchValue, opName, type PartScope, throughIdentity } from "./match.ts";
+export type { NormMatch } from "./norm.ts";
 export {
   any,
   chain,

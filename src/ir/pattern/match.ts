@@ -50,6 +50,9 @@ export function further(a: Mismatch | null, b: Mismatch): Mismatch {
 /** A typed result or the reason why there is none. */
 export type Outcome<T> = { readonly ok: true; readonly value: T } | Mismatch;
 
+/** Most nodes of one match: patterns are small, so a longer one only follows a hostile chain of identities. */
+const MAX_NODES = 256;
+
 /** Stands for "no node" where a value without producer fails to match. */
 const NO_NODE = -1 as NodeId;
 
@@ -182,7 +185,7 @@ class Matcher {
             return this.#fail(() => `another output of ${node.op} is used`, node);
           return this.node(p, node, null, next);
         }
-        if (passesThrough(node, scope)) {
+        if (passesThrough(node, scope) && this.nodes.length < MAX_NODES) {
           this.nodes.push(node);
           if (this.value(p, node.inputs[0], next)) return true;
           this.nodes.pop();

@@ -80,18 +80,18 @@ interface Spelling {
 }
 
 /** LayerNormalization of opset 17 written out. */
-export const LAYER_NORM_SPELLINGS: readonly Spelling[] = normalised(any("x")).map((pattern, i) => ({
+const LAYER_NORM_SPELLINGS: readonly Spelling[] = normalised(any("x")).map((pattern, i) => ({
   name: i === 0 ? "sub-mean-div-sqrt" : "sub-mean-mul-rsqrt",
   pattern,
 }));
 
 /** RMSNormalization of opset 23 written out; a cast to f32 around it is part of the spelling. */
-export const RMS_NORM_SPELLINGS: readonly Spelling[] = overRoot(castX, meanOf(square(castX), "variance")).map(
+const RMS_NORM_SPELLINGS: readonly Spelling[] = overRoot(castX, meanOf(square(castX), "variance")).map(
   (pattern, i) => ({ name: i === 0 ? "div-root-mean-square" : "mul-rsqrt-mean-square", pattern }),
 );
 
 /** GroupNormalization written out. The first is PyTorch's, which lacks the operator before opset 21. */
-export const GROUP_NORM_SPELLINGS: readonly Spelling[] = [
+const GROUP_NORM_SPELLINGS: readonly Spelling[] = [
   {
     name: "reshape-instance-norm",
     pattern: merged(
@@ -112,7 +112,7 @@ export function dataUsers(scope: MatchScope, value: ValueId): readonly Node[] {
 }
 
 /** The one node that uses a value, when there is one and the value is not a graph output. */
-export function soleUser(scope: MatchScope, value: ValueId): Node | undefined {
+function soleUser(scope: MatchScope, value: ValueId): Node | undefined {
   if (scope.graph.isOutput(value)) return undefined;
   const users = dataUsers(scope, value);
   return users.length === 1 ? users[0] : undefined;

@@ -316,3 +316,23 @@ describe("other spellings", () => {
     expect(a.misses.map((m) => [m.pattern, model.graph.node(m.node).name])).toEqual([["layer-role", "b"]]);
   });
 });
+
+describe("hostile graphs", () => {
+  it("with endless chains of steps that do nothing are read without running out of stack", () => {
+    const k = createKit();
+    const { b } = k;
+    const x = b.input("x", "f32", ["n", 4, 8]);
+    let s = x;
+    for (let i = 0; i < 20_000; i++) s = b.node("Identity", [s]);
+    let z = b.node("ConstantOfShape", [b.node("Shape", [x])]);
+    for (let i = 0; i < 20_000; i++) z = b.node("Expand", [z, b.node("Shape", [x])]);
+    const soft = b.node(
+      "Softmax",
+      [b.node("Add", [b.node("MatMul", [x, b.node("Transpose", [s], { perm: [0, 2, 1] })]), s])],
+      { axis: -1 },
+    );
+    b.output(b.node("MatMul", [soft, s]));
+    b.output(b.node("Mul", [z, b.node("Sigmoid", [s])]));
+    expect(study(b.build()).parts.length).toBeLessThan(5);
+  });
+});
