@@ -11,7 +11,7 @@ interface Flags {
   readonly target?: string[];
   readonly shape?: Record<string, number>;
   readonly maxMemory?: number;
-  readonly verify: boolean;
+  readonly verify?: boolean;
   readonly workers?: number;
   readonly output: string;
   readonly json: boolean;
@@ -37,7 +37,7 @@ async function run(source: string, flags: Flags): Promise<void> {
     ...(flags.preset !== undefined && { preset: flags.preset }),
     ...(flags.target !== undefined && { targets: flags.target }),
     ...(flags.shape !== undefined && { shape: flags.shape }),
-    verify: flags.verify,
+    ...(flags.verify !== undefined && { verify: flags.verify }),
   };
   if (flags.dryRun) {
     const plan = await planBuild(source, common);
@@ -93,7 +93,8 @@ export function compileCommand(program: Command): void {
     .option("--shape <dims>", "fix dims, as in batch_size=2,height=16 or sample.0=2", parseShape)
     .option("--max-memory <size>", "bound on memory for weights, as in 1.5GB", parseSize)
     .option("--workers <n>", "threads that derive weights", wholeNumber(1))
-    .option("--no-verify", "skip sampling the builds against the original")
+    .option("--verify", "prove and sample builds of large models too (default: of models up to 1 GiB)")
+    .option("--no-verify", "neither prove exact passes nor sample the builds against the original")
     .option("--dry-run", "print what would be done and stop", false)
     .option("--json", "print the report on stdout", false)
     .option("-q, --quiet", "no progress", false)
