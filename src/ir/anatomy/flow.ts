@@ -1,4 +1,4 @@
-import { type Graph, type Node, type NodeId, nodeReads, subgraphs, type ValueId } from "../graph.ts";
+import { type Graph, type Node, type NodeId, nodeReads, type ValueId } from "../graph.ts";
 import { opSpec } from "../ops/index.ts";
 import { constantOf, type MatchScope } from "../pattern/index.ts";
 
@@ -26,10 +26,13 @@ export class Flow {
       this.position.set(node.id, this.position.size);
       let mask = 0;
       if (!MEASURES.has(node.op) || node.domain !== "") {
-        const steer = opSpec(node.domain, node.op)?.shapeInputs;
-        for (const [i, read] of node.inputs.entries())
-          if (read !== null && steer?.includes(i) !== true) mask |= this.#masks.get(read) ?? 0;
-        if (subgraphs(node).length > 0)
+        const spec = opSpec(node.domain, node.op);
+        for (let i = 0; i < node.inputs.length; i++) {
+          const read = node.inputs[i];
+          if (read === null || read === undefined || spec?.shapeInputs?.includes(i) === true) continue;
+          mask |= this.#masks.get(read) ?? 0;
+        }
+        if (spec === undefined || spec.traits?.includes("control-flow") === true)
           for (const read of nodeReads(node)) mask |= this.#masks.get(read) ?? 0;
       }
       for (const out of node.outputs) if (out !== null) this.#masks.set(out, mask);
