@@ -1,4 +1,5 @@
-import { type Fit, fitRow, quantizeRow } from "./quantize/fit.ts";
+import { fitRow, quantizeRow } from "./quantize/fit.ts";
+import type { Fit } from "./quantize/place.ts";
 import { gridOf, type RangeSearch, type ScaleType } from "./quantize/grid.ts";
 import { axisRows, forEachRow } from "./quantize/rows.ts";
 

@@ -1,4 +1,5 @@
-import { type Fit, fitRow, quantizeRow } from "./fit.ts";
+import { fitRow, quantizeRow } from "./fit.ts";
+import type { Fit } from "./place.ts";
 import type { QuantizeOptions } from "./grid.ts";
 import { type AxisLayout, axisRows, channelRows, PANEL, type Rows } from "./rows.ts";
 

@@ -33,6 +33,11 @@ export function channelRows({ outer, length, inner }: AxisLayout): Rows {
     contiguous: outer === 1,
     panel: (first) => Math.min(PANEL, length - first),
     gather(x, first, count, into) {
+      if (inner === 1) {
+        for (let o = 0, from = first; o < outer; o++, from += length)
+          for (let j = 0; j < count; j++) into[j * size + o] = x[from + j]!;
+        return;
+      }
       for (let o = 0; o < outer; o++)
         for (let j = 0; j < count; j++) {
           const from = (o * length + first + j) * inner;
@@ -41,6 +46,11 @@ export function channelRows({ outer, length, inner }: AxisLayout): Rows {
         }
     },
     scatter(x, first, count, from) {
+      if (inner === 1) {
+        for (let o = 0, to = first; o < outer; o++, to += length)
+          for (let j = 0; j < count; j++) x[to + j] = from[j * size + o]!;
+        return;
+      }
       for (let o = 0; o < outer; o++)
         for (let j = 0; j < count; j++) {
           const to = (o * length + first + j) * inner;
