@@ -14,6 +14,8 @@ export interface ExternalOptions {
   readonly total?: number;
   /** Data file, beside the model; `<model>.data` unless said. */
   readonly file?: string;
+  /** Where a large tensor's bytes already lie in a file beside the model; it is then referred to, not written. */
+  readonly linked?: (tensor: Tensor) => { readonly file: string; readonly offset: number } | null;
 }
 
 export const DEFAULT_THRESHOLD = 1024;
@@ -95,6 +97,12 @@ export function layOut(model: Model, file: string, options: ExternalOptions | nu
     for (const { tensor } of stored) {
       const bytes = tensorBytes(tensor);
       if (!mayLeave(tensor, bytes)) continue;
+      const linked = options.linked?.(tensor) ?? null;
+      if (linked !== null) {
+        places.set(tensor, linked);
+        sum += bytes;
+        continue;
+      }
       const key = sameBytes(tensor, derivations);
       let place = keys.get(key);
       if (place === undefined) {
