@@ -1,4 +1,5 @@
 import type { BenchCase } from "../lib/case.ts";
+import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
 import { onnxsim } from "./onnxsim.ts";
@@ -14,6 +15,7 @@ export const cases: readonly BenchCase[] = [
   exactReference,
   workers,
   exactSpeed,
+  cpuCostCase,
   onnxsim,
   skeletonInspect,
   skeletonExact,

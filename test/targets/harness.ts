@@ -1,5 +1,5 @@
-import { inferShapes } from "../../src/ir/infer.ts";
 import type { Model } from "../../src/ir/graph.ts";
+import { inferShapes } from "../../src/ir/infer.ts";
 import { verifyModel } from "../../src/ir/verify.ts";
 import type { Decision, Pass, RangeStatistics } from "../../src/passes/pass.ts";
 import { runPass } from "../../src/passes/runner.ts";
