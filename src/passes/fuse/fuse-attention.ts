@@ -146,6 +146,8 @@ product, unusual head orders, masks chosen by a condition.`,
       (patch, { match: m }, node, scope) => {
         if (!contrib && opset < 23) return { why: `Attention needs opset 23, the model has ${opset}` };
         const { heads, scale } = m;
+        const dtypes = [m.q.source, m.k.source, m.v.source, m.output].map((id) => scope.shapes?.dtype(id));
+        if (new Set(dtypes).size !== 1) return { why: "its inputs and output have different element types" };
         if (heads === null || scale === null) return { why: "head count or scale is not known" };
         const why =
           notSplit(scope, m.q, heads, false) ??

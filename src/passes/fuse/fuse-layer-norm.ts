@@ -29,6 +29,8 @@ half precision, the difference between working and overflowing.`,
       const shape = ctx.shapes().shape(m.x);
       const dtype = ctx.shapes().dtype(m.x);
       if (shape === null || dtype === null) return { why: "the input's shape is unknown" };
+      if (ctx.shapes().dtype(m.output) !== dtype)
+        return { why: "input and output have different element types" };
       const axes = m.axes.map((a) => (a < 0 ? a + shape.length : a));
       const first = shape.length - axes.length;
       if (axes.some((a, i) => a !== first + i)) return { why: `the axes ${m.axes} are not the last ones` };

@@ -32,6 +32,8 @@ operator needs opset 23; onnxruntime has had the same computation as SimplifiedL
       const shape = ctx.shapes().shape(m.x);
       const dtype = ctx.shapes().dtype(m.x);
       if (shape === null || dtype === null) return { why: "the input's shape is unknown" };
+      if (ctx.shapes().dtype(m.output) !== dtype)
+        return { why: "input and output have different element types" };
       const length = shape.at(-1);
       const last = m.axes.length === 1 && (m.axes[0] === -1 || m.axes[0] === shape.length - 1);
       if (!last || typeof length !== "number")

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { type GraphBuilder, ModelBuilder } from "../../../src/ir/build.ts";
 import type { Model, ValueId } from "../../../src/ir/graph.ts";
-import { f32Tensor, i64Tensor } from "../../../src/ir/tensor.ts";
+import { f32Tensor, i64Tensor, inlineTensor } from "../../../src/ir/tensor.ts";
 import { tensorType } from "../../../src/ir/types.ts";
 import { removeDead } from "../../../src/passes/clean/remove-dead.ts";
 import { fuseActivation } from "../../../src/passes/fuse/fuse-activation.ts";
@@ -12,6 +12,8 @@ import { fuseGroupNorm } from "../../../src/passes/fuse/fuse-group-norm.ts";
 import { fuseLayerNorm } from "../../../src/passes/fuse/fuse-layer-norm.ts";
 import { fuseRmsNorm } from "../../../src/passes/fuse/fuse-rms-norm.ts";
 import { apply, difference, floats, ops, wave } from "../harness.ts";
+
+const f64 = (v: number) => inlineTensor("f64", [], new Uint8Array(Float64Array.of(v).buffer));
 
 /** Float rounding of a handful of fp32 operations on values of order 1. */
 const ROUNDING = 5e-6;
@@ -221,4 +223,15 @@ it("MatMul and bias of a matrix become Gemm", async () => {
   await apply(got, [fuseGemm], [removeDead]);
   expect(ops(got)).toEqual(["Gemm"]);
   expect(await difference(make(), got, { x: wave([4, 8]) })).toBeLessThan(ROUNDING);
+});
+
+it("norms computed in another element type than their input are left alone", async () => {
+  const got = model(17, [2, 5, 8], (b, x) => {
+    const wide = b.node("Cast", [x], { to: 11 });
+    const m = b.node("ReduceMean", [b.node("Mul", [wide, wide])], { axes: [-1] });
+    const r = b.node("Sqrt", [b.node("Add", [m, b.constant(f64(1e-6))])]);
+    return b.node("Cast", [b.node("Div", [wide, r])], { to: 1 });
+  });
+  await apply(got, [fuseRmsNorm, { spelling: "SimplifiedLayerNormalization" }], [removeDead]);
+  expect(ops(got)).not.toContain("SimplifiedLayerNormalization");
 });
