@@ -17,11 +17,8 @@ export const compileCodes = {
   }>((d) => {
     const one = d.keys[0]!;
     const hint = one.nearest === null ? "" : `; did you mean "${one.nearest}"?`;
-    const more =
-      d.keys.length > 1
-        ? ` (and ${d.keys.length - 1} more: ${names(d.keys.slice(1).map((k) => k.key))})`
-        : "";
-    return `${d.file}: unknown key "${one.key}" at ${one.at}${hint}${more} \`diffpress schema recipe\` lists the keys.`;
+    const more = d.keys.length > 1 ? `; ${d.keys.length - 1} more are unknown` : "";
+    return `${d.file}: unknown key "${one.key}" at ${one.at}${hint}${more}. \`diffpress schema recipe\` lists the keys.`;
   }),
   RECIPE_INVALID: error<{
     file: string;
