@@ -148,12 +148,22 @@ function decode(bytes: Uint8Array, message: MessageName, file: string): Fields {
           for (let at = 0; at < payload.length; at += width)
             put(field, `${kind === "floats" ? "f" : "d"}${hex(payload.slice(at, at + width))}`);
         } else if (kind === undefined || kind === "bytes") put(field, brief(payload));
-        else put(field, decode(payload, kind, file));
+        else put(field, nested(payload, kind, file));
       }
     }
   }
   if (message === "Tensor") resolveExternal(out, file);
   return out;
+}
+
+/** A field that should be a message; one that is none compares as bytes. */
+function nested(payload: Uint8Array, kind: MessageName, file: string): Fields | string {
+  try {
+    return decode(payload, kind, file);
+  } catch (e) {
+    if (e instanceof RangeError) return brief(payload);
+    throw e;
+  }
 }
 
 const LOCATION = 14;

@@ -1,7 +1,7 @@
 import { Reader } from "protobufjs/minimal.js";
 import { fail } from "../../diagnostics/index.ts";
 import type { TensorSource } from "../tensor.ts";
-import { EXTRA_BYTES, MAX_DEPTH, MAX_NAME, MAX_RESIDENT } from "./limits.ts";
+import { EXTRA_BYTES, MAX_DEPTH, MAX_NAME, MAX_RESIDENT, OBJECT_BYTES } from "./limits.ts";
 import type { ByteSource } from "./source.ts";
 
 /** Window sizes: small after a jump over a payload, doubled while reading goes on in order. */
@@ -229,9 +229,9 @@ export class Cursor {
   /** A name or key. Invalid UTF-8 is refused: it could not be written back. */
   name(): string {
     const n = this.length();
+    this.charge(n * 2 + 32);
     if (n === 0) return "";
     this.bound("the length of a name", n, MAX_NAME, "exporters write a few hundred bytes");
-    this.charge(n * 2 + 32);
     this.#need(n);
     const r = this.#reader;
     const start = r.pos;
@@ -257,7 +257,7 @@ export class Cursor {
 
   /** A copy of any range of the message being read; the position stays. */
   copy(at: number, length: number): Uint8Array {
-    this.charge(length + 64);
+    this.charge(length + OBJECT_BYTES);
     const out = new Uint8Array(length);
     const start = at - this.#base;
     if (start >= 0 && start + length <= this.#reader.len) {
@@ -323,6 +323,7 @@ export class Cursor {
     const start = this.fieldStart;
     this.skip(tag);
     const out = extra ?? [];
+    this.charge(OBJECT_BYTES);
     out.push(this.range(start, this.position - start, EXTRA_BYTES));
     return out;
   }

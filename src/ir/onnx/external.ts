@@ -4,6 +4,11 @@ import { fail } from "../../diagnostics/index.ts";
 import type { TensorSource } from "../tensor.ts";
 import { systemProblem } from "./source.ts";
 
+/** Where a path leads; the path itself when nothing is there (the model may be in memory only). */
+function realPath(path: string): string {
+  return fs.existsSync(path) ? fs.realpathSync(path) : path;
+}
+
 /** One external data entry of a tensor, as written, with where it stands. */
 export interface ExternalEntry {
   readonly tensor: string;
@@ -42,7 +47,7 @@ export function externalData(model: string, onDisk: boolean): ExternalData {
     if (location.split(/[\\/]/).includes("..")) outside("the path climbs out of its folder");
     if (!onDisk) outside("the model is in memory and has no folder");
     try {
-      roots ??= [...new Set([fs.realpathSync(dirname(model)), dirname(fs.realpathSync(model))])];
+      roots ??= [fs.realpathSync(dirname(model)), dirname(realPath(model))];
       const path = fs.realpathSync(join(dirname(model), location));
       if (!roots.some((root) => path.startsWith(root.endsWith(sep) ? root : root + sep)))
         outside("a symbolic link on the way leads outside the model's folder");

@@ -13,13 +13,20 @@ export const MAX_RANK = 64;
 export const MAX_ELEMENTS = 2 ** 49;
 
 /** Nodes of a model, subgraphs and functions included. The largest real exports (unrolled LLMs) have about 10^5. */
-export const MAX_NODES = 2 ** 21;
+export const MAX_NODES = 2 ** 20;
+
+/** Elements of a list attribute. Tree ensembles, the longest real lists, have about 10^6; V8 aborts at 10^8. */
+export const MAX_LIST = 2 ** 24;
 
 /** Bytes of a name (node, value, operator, key). Exporters write module paths of a few hundred. */
 export const MAX_NAME = 2 ** 16;
 
 /** Bytes of a symbolic dim; longer texts are not expressions somebody wrote and are kept as opaque unknowns. */
 export const MAX_DIM_PARAM = 512;
+
+/** What an object of the IR is counted as when memory is charged: a node is an object, a map, two lists and a value. */
+export const NODE_BYTES = 768;
+export const OBJECT_BYTES = 192;
 
 /**
  * Bytes the structure of a model may take in memory (names, attributes, inline data; weights stay in their file). The

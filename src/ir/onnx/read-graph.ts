@@ -1,7 +1,7 @@
 import type { TensorSource } from "../tensor.ts";
 import type { ValueType } from "../types.ts";
 import type { Cursor } from "./cursor.ts";
-import { MAX_NODES } from "./limits.ts";
+import { MAX_LIST, MAX_NODES, NODE_BYTES, OBJECT_BYTES } from "./limits.ts";
 import { type AttrMeta, type Kept, kept, type TypeMeta } from "./meta.ts";
 import { type ReadContext, type ReadSparse, type ReadTensor, readSparse, readTensor } from "./read-tensor.ts";
 import { readType } from "./read-type.ts";
@@ -77,6 +77,7 @@ export function readInfo(ctx: ReadContext): RawInfo {
   const at = c.fieldStart;
   const outer = c.enter();
   const start = c.position;
+  c.charge(OBJECT_BYTES);
   let name = "";
   let type: ValueType | null = null;
   let meta: TypeMeta | undefined;
@@ -132,6 +133,7 @@ export function readAttribute(ctx: ReadContext): { name: string; attr: RawAttr; 
   const at = c.fieldStart;
   const outer = c.enter();
   const start = c.position;
+  c.charge(OBJECT_BYTES);
   let name = "";
   let code = 0;
   let ref = "";
@@ -191,12 +193,12 @@ export function readAttribute(ctx: ReadContext): { name: string; attr: RawAttr; 
         sparse = readSparse(ctx);
         break;
       case ATTRIBUTE.ints:
-        c.charge(SLOT);
-        (ints ??= []).push(c.int64());
+        slot(c, (ints ??= []));
+        ints.push(c.int64());
         break;
       case ATTRIBUTE.floats:
-        c.charge(SLOT);
-        (floats ??= []).push(c.float());
+        slot(c, (floats ??= []));
+        floats.push(c.float());
         break;
       case ATTRIBUTE.intsPacked:
         packed(c, (ints ??= []), () => c.int64());
@@ -301,11 +303,16 @@ export function readAttribute(ctx: ReadContext): { name: string; attr: RawAttr; 
 
 const VALUE_FIELDS: readonly number[] = Object.values(FIELD_OF_KIND);
 
+function slot(c: Cursor, list: readonly unknown[]): void {
+  c.charge(SLOT);
+  c.bound("the length of a list attribute", list.length, MAX_LIST, "the longest real ones have a sixteenth");
+}
+
 function packed<T>(c: Cursor, list: T[], read: () => T): void {
   const outer = c.enter();
   const end = c.end;
   while (c.position < end) {
-    c.charge(SLOT);
+    slot(c, list);
     list.push(read());
   }
   if (c.position > end) c.malformed("an element runs past the end of its field");
@@ -335,7 +342,7 @@ export function readNode(ctx: ReadContext): RawNode {
   const { c } = ctx;
   const at = c.fieldStart;
   c.bound("the number of nodes", ++ctx.nodes, MAX_NODES, "the largest known models have a twentieth of it");
-  c.charge(256);
+  c.charge(NODE_BYTES);
   const outer = c.enter();
   let name = "";
   let op = "";
@@ -394,6 +401,7 @@ export function readGraph(ctx: ReadContext): RawGraph {
   const { c } = ctx;
   const at = c.fieldStart;
   const outer = c.enter();
+  c.charge(NODE_BYTES);
   let name = "";
   const nodes: RawNode[] = [];
   const initializers: ReadTensor[] = [];

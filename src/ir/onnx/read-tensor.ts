@@ -4,7 +4,7 @@ import type { SparseTensor } from "../graph.ts";
 import type { Tensor, TensorSource } from "../tensor.ts";
 import type { Cursor } from "./cursor.ts";
 import type { ExternalData } from "./external.ts";
-import { EXTRA_BYTES, INLINE_BYTES, MAX_ELEMENTS, MAX_RANK } from "./limits.ts";
+import { EXTRA_BYTES, INLINE_BYTES, MAX_ELEMENTS, MAX_RANK, OBJECT_BYTES } from "./limits.ts";
 import { type DataField, kept, type SparseMeta, type TensorMeta } from "./meta.ts";
 import type { DimNames } from "./read-type.ts";
 import { ENTRY, EXTERNAL, fieldBit, SPARSE, TENSOR } from "./schema.ts";
@@ -60,6 +60,7 @@ export function readTensor(ctx: ReadContext): ReadTensor {
   const { c } = ctx;
   const at = c.fieldStart;
   const outer = c.enter();
+  c.charge(2 * OBJECT_BYTES);
   const dims: number[] = [];
   const runs: Run[] = [];
   const strings: Uint8Array[] = [];
@@ -117,7 +118,10 @@ export function readTensor(ctx: ReadContext): ReadTensor {
         const start = c.fieldStart;
         c.skip(tag);
         if (last !== undefined && last.tag === tag && last.end === start) last.end = c.position;
-        else runs.push({ tag, start, end: c.position });
+        else {
+          c.charge(OBJECT_BYTES);
+          runs.push({ tag, start, end: c.position });
+        }
       }
     }
   }

@@ -2,7 +2,7 @@ import { canonicalDim } from "../dim.ts";
 import { type DType, dtypeOf } from "../dtype.ts";
 import type { Dim, ValueType } from "../types.ts";
 import type { Cursor } from "./cursor.ts";
-import { MAX_DIM_PARAM, MAX_RANK } from "./limits.ts";
+import { MAX_DIM_PARAM, MAX_RANK, OBJECT_BYTES } from "./limits.ts";
 import type { TypeMeta } from "./meta.ts";
 import { DIMENSION, SHAPE, TYPE, TYPE_ELEMENT, TYPE_MAP, TYPE_OPAQUE, TYPE_TENSOR } from "./schema.ts";
 
@@ -32,6 +32,7 @@ function nestedType(c: Cursor, names: DimNames, state: Exact): ValueType | null 
 
 function typeBody(c: Cursor, names: DimNames, state: Exact, end: number): ValueType | null {
   const outer = c.within(end);
+  c.charge(OBJECT_BYTES);
   let type: ValueType | null = null;
   let seen = 0;
   for (let tag = c.tag(); tag !== 0; tag = c.tag()) {

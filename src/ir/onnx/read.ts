@@ -4,7 +4,7 @@ import type { TensorSource } from "../tensor.ts";
 import { bindAttr, type BindContext, bindGraph, plainDomain } from "./bind.ts";
 import { Cursor } from "./cursor.ts";
 import { externalData } from "./external.ts";
-import { NEWEST_IR } from "./limits.ts";
+import { NEWEST_IR, NODE_BYTES } from "./limits.ts";
 import { type AttrMeta, type FunctionMeta, kept, type Kept, type ModelMeta, type OpsetMeta } from "./meta.ts";
 import {
   type RawAttr,
@@ -178,6 +178,7 @@ function readFunction(ctx: ReadContext): RawFunction {
   const { c } = ctx;
   const at = c.fieldStart;
   const outer = c.enter();
+  c.charge(NODE_BYTES);
   let name = "";
   let domain = "";
   let overload = "";
