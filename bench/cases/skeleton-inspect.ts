@@ -18,10 +18,11 @@ export const skeletonInspect: BenchCase = {
       runs.push(await diffpress(["inspect", model, "--json"]));
     }
     const seconds = median(runs.slice(1).map((r) => r.seconds));
+    const cpu = median(runs.slice(1).map((r) => r.cpuSeconds));
     const peak = Math.max(...runs.map((r) => r.peakBytes)) / 2 ** 20;
     return {
-      columns: ["model", "median s", "peak RSS MiB"],
-      rows: [["sd15-unet", seconds, peak]],
+      columns: ["model", "median s", "median processor s", "peak RSS MiB"],
+      rows: [["sd15-unet", seconds, cpu, peak]],
       checks: [
         { name: "inspect time", value: seconds, relation: "<=", limit: 2, unit: "s" },
         { name: "inspect peak RSS", value: (peak * 2 ** 20) / 1e6, relation: "<=", limit: 300, unit: "MB" },

@@ -10,6 +10,8 @@ export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 /** What one run of a program took. */
 export interface Measured {
   readonly seconds: number;
+  /** Processor seconds, user and system: what a loaded machine does not stretch. */
+  readonly cpuSeconds: number;
   /** Peak resident bytes of the process (threads included, helper processes not). */
   readonly peakBytes: number;
   readonly stdout: string;
@@ -42,7 +44,8 @@ export async function runNode(args: readonly string[]): Promise<Measured> {
     const seconds = (performance.now() - start) / 1000;
     if (code !== 0)
       throw new Error(`${args.slice(0, 3).join(" ")} … exited with ${code}\n${stderr.slice(-2000)}`);
-    return { seconds, peakBytes: Number(readFileSync(rss, "utf8")), stdout, stderr };
+    const { peak, cpu } = JSON.parse(readFileSync(rss, "utf8")) as { peak: number; cpu: number };
+    return { seconds, cpuSeconds: cpu, peakBytes: peak, stdout, stderr };
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

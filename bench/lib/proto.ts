@@ -24,7 +24,7 @@ export function countFileNodes(path: string): number {
   return countNodes(readFileSync(path));
 }
 
-/** The model with symbolic input dims replaced by numbers; output dims are left to shape inference. */
+/** The model with symbolic input dims replaced by numbers; output dims keep their symbols. */
 export function fixShapes(path: string, dims: Dims): Uint8Array {
   const model = proto.onnx.ModelProto.decode(readFileSync(path));
   for (const input of model.graph?.input ?? []) {
@@ -35,9 +35,6 @@ export function fixShapes(path: string, dims: Dims): Uint8Array {
       dim.dimParam = null;
       dim.dimValue = value;
     }
-  }
-  for (const output of model.graph?.output ?? []) {
-    if (output.type?.tensorType) output.type.tensorType.shape = null;
   }
   return proto.onnx.ModelProto.encode(model).finish();
 }

@@ -1,4 +1,5 @@
-// Preloaded into a measured process: writes its peak resident size in bytes to DIFFPRESS_BENCH_RSS when it exits.
+// Preloaded into a measured process: writes peak resident bytes and processor seconds to DIFFPRESS_BENCH_RSS
+// when it exits.
 import { readFileSync, writeFileSync } from "node:fs";
 import { isMainThread } from "node:worker_threads";
 
@@ -12,6 +13,7 @@ if (isMainThread && file !== undefined) {
     } catch {
       // Not Linux: maxRSS stands.
     }
-    writeFileSync(file, String(peak));
+    const { userCPUTime, systemCPUTime } = process.resourceUsage();
+    writeFileSync(file, JSON.stringify({ peak, cpu: (userCPUTime + systemCPUTime) / 1e6 }));
   });
 }
