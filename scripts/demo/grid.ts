@@ -27,6 +27,8 @@ const GAP = 6;
 const GROUP_GAP = 30;
 const MARGIN = 28;
 const TEXT = 2;
+/** Rows of title and subtitle with the gap below. */
+const HEADLINE = HEIGHT * 3 + 14 + HEIGHT * TEXT + 30;
 
 /**
  * Draws pictures side by side: a row per condition, a group per seed, a column per build, each magnified without
@@ -34,6 +36,7 @@ const TEXT = 2;
  */
 export function sampleGrid(input: {
   readonly title: string;
+  readonly subtitle: string;
   readonly columns: readonly string[];
   readonly groupLabels: readonly string[];
   readonly rows: readonly GridRow[];
@@ -41,7 +44,7 @@ export function sampleGrid(input: {
   const size = input.rows[0]!.groups[0]![0]!.size * SCALE;
   const labelWidth = Math.max(...input.rows.map((r) => r.label.length)) * ADVANCE * TEXT + 18;
   const groupWidth = input.columns.length * (size + GAP) - GAP;
-  const header = MARGIN + HEIGHT * 3 + 26 + (HEIGHT * TEXT + 10) * 2;
+  const header = MARGIN + HEADLINE + (HEIGHT * TEXT + 10) * 2;
   const width = MARGIN * 2 + labelWidth + input.groupLabels.length * (groupWidth + GROUP_GAP) - GROUP_GAP;
   const height = header + input.rows.length * (size + GAP * 2) + MARGIN - GAP;
   const data = new Uint8Array(width * height * 3);
@@ -56,9 +59,10 @@ export function sampleGrid(input: {
 
   rect(0, 0, width, height, PAPER);
   text(input.title, MARGIN, MARGIN, 3, INK);
+  text(input.subtitle, MARGIN, MARGIN + HEIGHT * 3 + 14, TEXT, FAINT);
   const groupX = (g: number): number => MARGIN + labelWidth + g * (groupWidth + GROUP_GAP);
   const columnX = (g: number, c: number): number => groupX(g) + c * (size + GAP);
-  const groupY = MARGIN + HEIGHT * 3 + 26;
+  const groupY = MARGIN + HEADLINE;
   for (const [g, label] of input.groupLabels.entries()) {
     text(label, groupX(g), groupY, TEXT, INK);
     rect(groupX(g), groupY + HEIGHT * TEXT + 4, groupWidth, 1, FRAME);

@@ -26,7 +26,7 @@ export interface ChainOptions {
   readonly component: string;
   /** Passes already run on the model. */
   readonly trail: readonly string[];
-  /** Range statistics of the model as it is before the first lossy pass. */
+  /** Range statistics of the model as it is before the first pass that wants them. */
   readonly ranges: (model: Model) => Promise<RunnerOptions["ranges"]>;
   readonly onEvent: OnCompileEvent;
   /** Counts passes over the whole build, for progress. */
@@ -54,10 +54,9 @@ export async function runChain(
       step: options.counter.done,
       steps: options.counter.total,
     });
-    if (pass.effect === "lossy" && exact === null) {
-      exact = cloneModel(model);
+    if (pass.effect === "lossy" && exact === null) exact = cloneModel(model);
+    if (ranges === null && pass.wantsRanges?.(step.options, options.target) === true)
       ranges = await options.ranges(model);
-    }
     const report = await runPass(model, pass, step.options, {
       ...options.runner,
       target: options.target,

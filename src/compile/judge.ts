@@ -1,6 +1,7 @@
 import { join } from "node:path";
+import { collectRanges } from "../calibrate/ranges.ts";
 import type { Model } from "../ir/graph.ts";
-import type { RangeStatistics } from "../passes/pass.ts";
+import type { Bindings, RangeStatistics } from "../passes/pass.ts";
 import type { Fidelity, Latency, SeedFigure } from "../report/types.ts";
 import { type SeedSummary, seededInputs, type TrajectoryResult, verify } from "../verify/index.ts";
 import { withSession } from "../verify/sessions.ts";
@@ -88,11 +89,26 @@ export async function judge(ctx: BuildContext, component: SourceComponent, built
   return { latency: speed, fidelity: await fidelity(ctx, built, path), notes: [] };
 }
 
-/** Ranges of activations over the calibration trajectory; `null` when the component cannot be sampled. */
+/**
+ * Ranges of activations of a denoiser at some stage of a build over the calibration trajectory; `null` when the input
+ * cannot be sampled or is too large to be run unasked.
+ */
 export async function trajectoryRanges(
-  _ctx: BuildContext,
-  _component: SourceComponent,
-  _model: Model,
+  ctx: BuildContext,
+  component: SourceComponent,
+  model: Model,
+  lengths: Bindings,
 ): Promise<RangeStatistics | null> {
-  return null;
+  const { source, recipe, plan } = ctx.prepared;
+  if (source.pipeline.scheduler === null || !component.info.denoiser || !ctx.runnable(component)) return null;
+  const { steps, guidance, sampler, samples } = recipe.calibration;
+  return await collectRanges(model, ctx.runtime, source.pipeline, {
+    seed: plan.seed,
+    bindings: lengths,
+    ...(steps !== undefined && { steps }),
+    ...(guidance !== undefined && { guidance }),
+    ...(sampler !== undefined && { sampler }),
+    ...(samples !== undefined && { samples }),
+    ...(ctx.signal !== undefined && { signal: ctx.signal }),
+  });
 }

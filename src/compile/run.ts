@@ -4,7 +4,7 @@ import { stringify } from "yaml";
 import { type Diagnostic, diagnostic, fail } from "../diagnostics/index.ts";
 import { modelBytes } from "../passes/runner.ts";
 import type { BudgetResult, Report, TargetReport } from "../report/types.ts";
-import { createRuntime, type Runtime, runtimeVersion } from "../runtime/index.ts";
+import { createRuntime, describeEnvironment, type Runtime } from "../runtime/index.ts";
 import type { Target } from "../targets/target.ts";
 import { VERSION } from "../version.ts";
 import { checkBudgets } from "./budgets.ts";
@@ -179,7 +179,7 @@ async function run(
     },
     onEvent: options.onEvent ?? (() => {}),
     signal: options.signal,
-    ranges: (component, model) => trajectoryRanges(ctx, component, model),
+    ranges: (component, model, lengths) => trajectoryRanges(ctx, component, model, lengths),
     runnable: (c) => options.verify === true || modelBytes(c.model) <= RUNNABLE_BYTES,
     counter: { done: 0, total: stepsOf(prepared) },
   };
@@ -188,7 +188,7 @@ async function run(
   for (const target of prepared.targets)
     targets.set(target.id, await targetReport(ctx, target, built.get(target.id)!));
   const budgets: BudgetResult[] = checkBudgets(prepared.recipe.budgets, targets);
-  const version = await runtimeVersion();
+  const version = (await describeEnvironment()).onnxruntime;
   return await writeDescriptions(prepared, output, version, built, (input, recipeSha) => ({
     schema: 1,
     diffpress: VERSION,

@@ -39,7 +39,11 @@ export interface BuildContext {
   readonly runner: Omit<RunnerOptions, "trail" | "target" | "ranges">;
   readonly onEvent: OnCompileEvent;
   /** Range statistics of a denoiser over the calibration trajectory; `null` when it cannot be sampled. */
-  readonly ranges: (component: SourceComponent, model: Model) => Promise<RangeStatistics | null>;
+  readonly ranges: (
+    component: SourceComponent,
+    model: Model,
+    lengths: Bindings,
+  ) => Promise<RangeStatistics | null>;
   /** Whether a component is small enough to be run beside the original, or the caller insists. */
   readonly runnable: (component: SourceComponent) => boolean;
   readonly signal: AbortSignal | undefined;
@@ -119,12 +123,14 @@ async function buildOne(
 ): Promise<Built> {
   const { prepared } = ctx;
   const name = plan.component;
+  const asked = askedFor(prepared, component, target.id);
+  const shape = { ...deduceBindings(component.info, asked).found, ...asked };
   const chain = await runChain(shared.chain.model, steps.passes, {
     runner: ctx.runner,
     target,
     component: name,
     trail: shared.reports.map((r) => r.name),
-    ranges: (model) => ctx.ranges(component, model),
+    ranges: (model) => ctx.ranges(component, model, shape),
     onEvent: ctx.onEvent,
     counter: ctx.counter,
   });
@@ -140,9 +146,6 @@ async function buildOne(
     onEvent: ctx.onEvent,
   });
   ctx.counter.done++;
-  const asked = askedFor(prepared, component, target.id);
-  const { found } = deduceBindings(component.info, asked);
-  const shape = { ...found, ...asked };
   const before = flopsOf(component.model, shape);
   const after = flopsOf(chain.model, shape);
   return {

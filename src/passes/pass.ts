@@ -74,6 +74,8 @@ export interface Pass<Options = unknown> {
    */
   readonly minSqnrDb?: number;
   readonly options: JsonSchema;
+  /** Whether the pass makes use of range statistics with these options on this target; collecting them costs a trajectory. */
+  wantsRanges?(options: Options, target: Target | null): boolean;
   /** Bump when the output for the same input changes. */
   readonly version: number;
   run(graph: Graph, options: Options, ctx: PassContext): Promise<void> | void;

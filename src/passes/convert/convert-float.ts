@@ -1,5 +1,5 @@
 import type { Graph } from "../../ir/graph.ts";
-import type { FormatSupport, HalfRules } from "../../targets/target.ts";
+import type { FormatSupport, HalfRules, Target } from "../../targets/target.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { applyHalf, joinCasts, removeIdleCasts } from "./apply-half.ts";
 import { FloatFlow } from "./flow.ts";
@@ -100,6 +100,20 @@ export function convertFloatTo(
   else compute(graph, ctx, to);
 }
 
+/** Whether a conversion computes in the half type on the target, so that ranges decide where it may not. */
+export function halfNeedsRanges(
+  to: HalfType,
+  target: Target | null,
+  use: "compute" | "storage" | null = null,
+): boolean {
+  const support = target?.formats[to];
+  if (support !== undefined && support.gemm === null) {
+    const other = support.fallback;
+    return (other === "f16" || other === "bf16") && halfNeedsRanges(other, target, use);
+  }
+  return to === "f16" && (use ?? support?.use ?? "compute") === "compute";
+}
+
 export const convertFloat = definePass<ConvertFloatOptions>({
   name: "convert-float",
   family: "convert",
@@ -142,6 +156,7 @@ bfloat16 keeps the range of fp32 and needs no range islands, at a sixteenth of t
       },
     },
   },
+  wantsRanges: ({ to, use }, target) => halfNeedsRanges(to, target, use),
   version: 1,
   run(graph, { to, use, minElements }, ctx) {
     convertFloatTo(to, graph, ctx, { use, minElements });

@@ -1,7 +1,7 @@
 import { PatchBuilder } from "../../ir/patch.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { tensorBytes } from "../../ir/tensor.ts";
-import { convertFloatTo } from "../convert/convert-float.ts";
+import { convertFloatTo, halfNeedsRanges } from "../convert/convert-float.ts";
 import { importContrib } from "../fuse/driver.ts";
 import { raiseOpset } from "../legalise/convert-opset.ts";
 import { type Decision, definePass } from "../pass.ts";
@@ -93,6 +93,13 @@ format falls back to the one its descriptor names, and the report says so.`,
         description: "Report the error of every quantized weight; reads all weights while the pass runs.",
       },
     },
+  },
+  wantsRanges({ format }, target) {
+    const support = supportOf(target, format);
+    if (support.gemm !== null || support.conv !== null) return false;
+    return (
+      (support.fallback === "f16" || support.fallback === "bf16") && halfNeedsRanges(support.fallback, target)
+    );
   },
   version: 1,
   async run(graph, o, ctx) {
