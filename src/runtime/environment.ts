@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { arch, cpus, platform, release, totalmem } from "node:os";
-import { loadOrt } from "./ort.ts";
+import { runtimeVersion } from "./ort.ts";
 
 /** Where a result was computed: what may change timings, or the last bits of sums. */
 export interface Environment {
@@ -49,7 +49,10 @@ export function instructionSets(cpuinfo: string): readonly string[] {
 
 /** Describes this machine and the versions in use. */
 export async function describeEnvironment(): Promise<Environment> {
-  const [cpuinfo, ort] = await Promise.all([readFile("/proc/cpuinfo", "utf8").catch(() => ""), loadOrt()]);
+  const [cpuinfo, onnxruntime] = await Promise.all([
+    readFile("/proc/cpuinfo", "utf8").catch(() => ""),
+    loadOrt(),
+  ]);
   const all = cpus();
   return {
     platform: platform(),
@@ -60,6 +63,6 @@ export async function describeEnvironment(): Promise<Environment> {
     memoryBytes: totalmem(),
     instructionSets: instructionSets(cpuinfo),
     node: process.versions.node,
-    onnxruntime: ort.env.versions.node ?? ort.env.versions.common,
+    onnxruntime,
   };
 }
