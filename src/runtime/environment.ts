@@ -51,7 +51,7 @@ export function instructionSets(cpuinfo: string): readonly string[] {
 export async function describeEnvironment(): Promise<Environment> {
   const [cpuinfo, onnxruntime] = await Promise.all([
     readFile("/proc/cpuinfo", "utf8").catch(() => ""),
-    loadOrt(),
+    runtimeVersion(),
   ]);
   const all = cpus();
   return {
