@@ -4,7 +4,7 @@ import { isFloat } from "../ir/dtype.ts";
 import type { Dense } from "../ir/evaluator.ts";
 import type { Runtime, Session } from "../runtime/index.ts";
 import { portArray } from "./arrays.ts";
-import { convert, denseFrom } from "./dense.ts";
+import { convert, denseFrom, rows, stack } from "./dense.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { InputRoles } from "./roles.ts";
 import type { ComponentCondition, Condition } from "./sampling.ts";
@@ -51,6 +51,23 @@ function beside(a: Dense, b: Dense): Dense {
     out.set(y.bytes.subarray(r * n * 4, (r + 1) * n * 4), (r * (m + n) + m) * 4);
   }
   return { dtype: "f32", dims: [...x.dims.slice(0, -1), m + n], bytes: out };
+}
+
+/** Runs one row on a model that may be built for a larger batch: the row is repeated, and the first result kept. */
+async function runOneRow(
+  session: Session,
+  feeds: ReadonlyMap<string, Dense>,
+): Promise<ReadonlyMap<string, Dense>> {
+  const batch = session.inputs[0]?.shape[0];
+  if (typeof batch !== "number" || batch === 1) return await session.run(feeds);
+  const repeated = new Map<string, Dense>();
+  for (const port of session.inputs) {
+    const d = feeds.get(port.name)!;
+    const whole = port.shape[0] === batch && d.dims[0] === 1;
+    repeated.set(port.name, whole ? stack(Array.from({ length: batch }, () => d)) : d);
+  }
+  const results = await session.run(repeated);
+  return new Map([...results].map(([name, d]) => [name, d.dims[0] === batch ? rows(d, 0, 1) : d]));
 }
 
 /** An encoder over a pipeline's components. Close it to release their sessions. */
@@ -121,7 +138,7 @@ export function componentEncoder(pipeline: Pipeline, runtime: Runtime, roles: In
       const found = new Map<string, Dense>();
       for (const [name, part] of Object.entries(condition.components)) {
         const session = await sessionOf(condition.name, name);
-        const results = await session.run(await feedsOf(condition.name, name, session, part));
+        const results = await runOneRow(session, await feedsOf(condition.name, name, session, part));
         let connected = false;
         for (const [output, value] of results) {
           const input = target(output, value.dims.length, part, roles);
