@@ -51,8 +51,9 @@ format falls back to the one its descriptor names, and the report says so.`,
       },
       symmetric: {
         type: "boolean",
-        default: true,
-        description: "Zero is the middle of the grid; otherwise every scale has a zero point.",
+        default: false,
+        description:
+          "Zero is the middle of the grid; otherwise every scale has a zero point, which lowers the error by 1 to 2 dB.",
       },
       search: {
         enum: ["none", "mse", "l2.4"],

@@ -40,9 +40,10 @@ export function packable(node: Node): boolean {
 const SCALE_BITS = 16;
 
 /** The block size up to `limit` that packs a row in the fewest bits: MatMulNBits pads the last block of every row. */
-function smallestPacking(length: number, bits: number, limit: number): number {
+function smallestPacking(length: number, { bits, block: limit, symmetric }: WeightGrid): number {
+  const extra = SCALE_BITS + (symmetric ? 0 : bits);
   let best = 16;
-  const cost = (b: number): number => Math.ceil(length / b) * (b * bits + SCALE_BITS);
+  const cost = (b: number): number => Math.ceil(length / b) * (b * bits + extra);
   for (let b = 32; b <= limit; b *= 2) if (cost(b) <= cost(best)) best = b;
   return best;
 }
@@ -57,7 +58,7 @@ export function packWeight(
   const { bits, search, symmetric } = grid;
   const order = w.outAxis === 1 ? "KN" : "NK";
   const length = w.tensor.dims[w.inAxis]!;
-  const blockSize = smallestPacking(length, bits, grid.block);
+  const blockSize = smallestPacking(length, grid);
   const packed = quantizeBlocks(w.tensor, { bits, blockSize, order, search, symmetric, scaleType: "f16" });
   const inputs = [
     patch.constant(packed.packed, `${name}.q`),

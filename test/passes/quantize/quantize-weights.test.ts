@@ -138,7 +138,7 @@ describe("quantize-weights", () => {
       const d = line(await run(model, quantizeWeights, { format, ...bare }, { target: target(id) }));
       await run(model, removeDead);
       expect(d).toMatchObject({ kind: "applied", from: "f32", to: format, error: { metric: "sqnr-db" } });
-      expect(d.bytesAfter! / d.bytesBefore!).toBeLessThan(format === "w8" ? 0.32 : 0.2);
+      expect(d.bytesAfter! / d.bytesBefore!).toBeLessThan(format === "w8" ? 0.34 : 0.2);
 
       const plain = await output(model, c.dims, "disable");
       const reference = await output(before, c.dims, "disable");
@@ -154,7 +154,7 @@ describe("quantize-weights", () => {
   it("spells weights as the target's descriptor says", async () => {
     const spelled = async (layer: LayerName, id: string, format: "w8" | "w4"): Promise<string[]> => {
       const model = modelOf(LAYERS[layer]);
-      await run(model, quantizeWeights, { format, ...bare }, { target: target(id) });
+      await run(model, quantizeWeights, { format, symmetric: true, ...bare }, { target: target(id) });
       return ops(model);
     };
     expect(await spelled("MatMul", "cpu-x64", "w8")).toEqual(["Cast", "Mul", "MatMul"]);
@@ -216,7 +216,7 @@ describe("quantize-weights", () => {
         await run(
           modelOf(LAYERS.MatMul),
           quantizeWeights,
-          { format: "w4", ...bare, ...options },
+          { format: "w4", symmetric: true, ...bare, ...options },
           { target: target("cpu-x64") },
         ),
       ).error!.value;

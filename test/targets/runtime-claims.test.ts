@@ -1,0 +1,117 @@
+import { describe, expect, it } from "vitest";
+import { ModelBuilder } from "../../src/ir/build.ts";
+import type { Model, ValueId } from "../../src/ir/graph.ts";
+import { f32Tensor, type Tensor } from "../../src/ir/tensor.ts";
+import { castTensor } from "../../src/runtime/kernels/cast.ts";
+import { quantizeChannel } from "../../src/runtime/kernels/quantize-channel.ts";
+import { reshapeTensor } from "../../src/runtime/kernels/reshape.ts";
+import { floats, runtime, wave } from "../passes/harness.ts";
+
+/** Claims of the descriptors marked `measured`, tested again on the pinned runtime. */
+
+const WEIGHT = f32Tensor(
+  Float32Array.from({ length: 64 * 32 }, (_, i) => Math.sin(i * 0.37) * Math.cos(i * 1.7)),
+  [64, 32],
+);
+const Q = quantizeChannel(WEIGHT, { axis: 1, bits: 8 });
+
+function product(weight: (b: ModelBuilder) => ValueId, opset = 21): Model {
+  const b = new ModelBuilder({ opset });
+  const x = b.input("x", "f32", [8, 64]);
+  return b
+    .output(b.node("MatMul", [x, weight(b)]), "y", { kind: "tensor", dtype: "f32", shape: [8, 32] })
+    .build();
+}
+
+async function outcome(model: Model, optimize: "all" | "disable"): Promise<Float32Array> {
+  const session = await (await runtime()).openSession(model, { optimize });
+  try {
+    return floats((await session.run(new Map([["x", wave([8, 64])]]))).get("y")!);
+  } finally {
+    await session.release();
+  }
+}
+
+const dequantized = (b: ModelBuilder): ValueId =>
+  b.node("DequantizeLinear", [b.constant(Q.data), b.constant(Q.scale)], { axis: 1 });
+const folded = (b: ModelBuilder): ValueId =>
+  b.node("Mul", [
+    b.node("Cast", [b.constant(Q.data)], { to: 1 }),
+    b.constant(reshapeTensor(Q.scale, [1, 32])),
+  ]);
+
+function sqnr(a: Float32Array, b: Float32Array): number {
+  let [s, e] = [0, 0];
+  for (const [i, v] of a.entries()) {
+    s += v * v;
+    e += (v - b[i]!) ** 2;
+  }
+  return 10 * Math.log10(s / e);
+}
+
+describe("CPU", () => {
+  it("formats.w8: DequantizeLinear before MatMul is recomputed with 8-bit activations, Cast and Mul are folded", async () => {
+    const dq = product(dequantized);
+    expect(sqnr(await outcome(dq, "disable"), await outcome(dq, "all"))).toBeLessThan(70);
+    const fold = product(folded);
+    expect(sqnr(await outcome(fold, "disable"), await outcome(fold, "all"))).toBeGreaterThan(120);
+  });
+
+  it("formats.f16: a half weight behind a Cast gives the same as its float32 value", async () => {
+    const half = castTensor(WEIGHT, "f16");
+    const stored = product((b) => b.node("Cast", [b.constant(half)], { to: 1 }));
+    const wide = product((b) => b.constant(castTensor(half, "f32")));
+    expect(await outcome(stored, "all")).toEqual(await outcome(wide, "all"));
+  });
+
+  it("formats.bf16: products in bfloat16 have no kernel, storage in it works", async () => {
+    const narrow = castTensor(WEIGHT, "bf16");
+    const stored = product((b) => b.node("Cast", [b.constant(narrow)], { to: 1 }));
+    expect((await outcome(stored, "all")).length).toBe(8 * 32);
+    const b = new ModelBuilder({ opset: 21 });
+    const x = b.node("Cast", [b.input("x", "f32", [8, 64])], { to: 16 });
+    const y = b.node("Cast", [b.node("MatMul", [x, b.constant(narrow)])], { to: 1 });
+    const model = b.output(y, "y", { kind: "tensor", dtype: "f32", shape: [8, 32] }).build();
+    await expect(outcome(model, "all")).rejects.toMatchObject({ code: "RUNTIME_REJECTED" });
+  });
+
+  it("formats.w4: int4 Cast, Mul and Reshape run and fold", async () => {
+    const q = quantizeChannel(WEIGHT, { axis: 1, bits: 4 });
+    const model = product((b) =>
+      b.node("Mul", [
+        b.node("Cast", [b.constant(q.data)], { to: 1 }),
+        b.constant(reshapeTensor(q.scale, [1, 32])),
+      ]),
+    );
+    expect(sqnr(await outcome(model, "disable"), await outcome(model, "all"))).toBeGreaterThan(120);
+  });
+
+  it("opset: 26 loads, 27 does not", async () => {
+    const at = (opset: number): Model => product((b) => b.constant(WEIGHT), opset);
+    await outcome({ ...at(26), irVersion: 13 }, "all");
+    await expect(outcome({ ...at(27), irVersion: 13 }, "all")).rejects.toMatchObject({
+      code: "RUNTIME_REJECTED",
+    });
+  });
+
+  it("compute: a value beyond the fp16 range is not an infinity", async () => {
+    const big: Tensor = castTensor(f32Tensor([60000], []), "f16");
+    const b = new ModelBuilder({ opset: 21 });
+    const x = b.node("Cast", [b.input("x", "f32", [8, 64])], { to: 10 });
+    const peak = b.node("MatMul", [
+      x,
+      b.constant(castTensor(f32Tensor(new Float32Array(64 * 32).fill(60000), [64, 32]), "f16")),
+    ]);
+    const y = b.node("Cast", [b.node("Div", [peak, b.constant(big)])], { to: 1 });
+    const model = b.output(y, "y", { kind: "tensor", dtype: "f32", shape: [8, 32] }).build();
+    const session = await (await runtime()).openSession(model, { optimize: "all" });
+    const ones = {
+      dtype: "f32" as const,
+      dims: [8, 64],
+      bytes: new Uint8Array(new Float32Array(8 * 64).fill(1).buffer),
+    };
+    const out = floats((await session.run(new Map([["x", ones]]))).get("y")!);
+    await session.release();
+    expect(out[0]).toBe(64);
+  });
+});
