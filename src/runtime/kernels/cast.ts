@@ -80,7 +80,7 @@ function toInteger(dtype: DType, e: Elements): Uint8Array {
 function convert(e: Elements, to: DType, overflow: Overflow): Uint8Array {
   if (to === "bool") {
     const out = new Uint8Array(e.length);
-    for (let i = 0; i < e.length; i++) out[i] = e[i] ? 1 : 0;
+    for (let i = 0; i < e.length; i++) out[i] = e[i] === 0 || e[i] === 0n ? 0 : 1;
     return out;
   }
   if (to === "f64") {
