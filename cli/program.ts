@@ -7,7 +7,7 @@ import { passesCommand } from "./commands/passes.ts";
 import { schemaCommand } from "./commands/schema.ts";
 import { targetsCommand } from "./commands/targets.ts";
 import { verifyCommand } from "./commands/verify.ts";
-import { reportFailure } from "./errors.ts";
+import { EXIT, reportFailure } from "./errors.ts";
 
 const FOOTER = `
 Exit codes: 0 ok, 1 diagnostics, 2 usage, 3 a budget not met, 70 bug.
@@ -40,6 +40,9 @@ export async function main(argv: readonly string[]): Promise<void> {
   try {
     await buildProgram().parseAsync(argv, { from: "user" });
   } catch (error) {
-    process.exitCode = reportFailure(error, argv.includes("--json"));
+    const code = reportFailure(error, argv.includes("--json"));
+    // What an interrupt cut short may still be running.
+    if (code === EXIT.interrupted) process.exit(code);
+    process.exitCode = code;
   }
 }

@@ -3,6 +3,7 @@ import { collectRanges } from "../calibrate/ranges.ts";
 import type { Model } from "../ir/graph.ts";
 import type { Bindings, RangeStatistics } from "../passes/pass.ts";
 import type { Fidelity, Latency, SeedFigure } from "../report/types.ts";
+import type { Target } from "../targets/target.ts";
 import { type SeedSummary, seededInputs, type TrajectoryResult, verify } from "../verify/index.ts";
 import { withSession } from "../verify/sessions.ts";
 import { compareLatency } from "./latency.ts";
@@ -76,17 +77,29 @@ async function latency(
 }
 
 /** Runs a written build of the denoiser beside the original: along sampled trajectories, and against the clock. */
-export async function judge(ctx: BuildContext, component: SourceComponent, built: Built): Promise<Verdict> {
+export async function judge(
+  ctx: BuildContext,
+  target: Target,
+  component: SourceComponent,
+  built: Built,
+): Promise<Verdict> {
   const { plan, source } = ctx.prepared;
   const nothing = { latency: null, fidelity: null };
   if (!plan.verify) return { ...nothing, notes: ["not verified: switched off"] };
   if (!ctx.runnable(component))
     return { ...nothing, notes: [`not verified: ${component.info.name} is large; --verify does it anyway`] };
   const path = join(ctx.output.staging, built.path);
-  const speed = await latency(ctx, built, component.path, path);
+  // The runtime at hand runs builds of every target on the CPU: only there do times mean anything.
+  const speed = target.kind === "cpu" ? await latency(ctx, built, component.path, path) : null;
   if (source.pipeline.scheduler === null || !component.info.denoiser)
     return { latency: speed, fidelity: null, notes: ["not sampled: the input has no scheduler"] };
-  return { latency: speed, fidelity: await fidelity(ctx, built, path), notes: [] };
+  const found = await fidelity(ctx, built, path);
+  const lost = found?.conditioning?.follows === false;
+  return {
+    latency: speed,
+    fidelity: found,
+    notes: lost ? ["the build no longer follows its condition: see fidelity.conditioning"] : [],
+  };
 }
 
 /**

@@ -122,6 +122,8 @@ export function openOutput(out: string, source: string): OutputFolder {
   }
   let done = false;
   const file = (path: string): string => {
+    // Work that an interrupt left running must not bring a discarded folder back.
+    if (done) fail("INTERRUPTED", { during: `writing ${path}` });
     const full = join(staging, path);
     writing(out, () => mkdirSync(dirname(full), { recursive: true }));
     return full;

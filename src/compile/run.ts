@@ -83,7 +83,7 @@ async function targetReport(
   const { components: models } = ctx.prepared.source;
   const judged = models.find((c) => c.info.denoiser) ?? models[0]!;
   const main = built.find((b) => b.component.name === judged.info.name)!;
-  const verdict = await judge(ctx, judged, main);
+  const verdict = await judge(ctx, target, judged, main);
   ctx.counter.done++;
   return {
     title: target.title,
