@@ -121,37 +121,3 @@ export function createReader(parts: {
     },
   };
 }
-
-/**
- * Reads tensors in order, ahead of the consumer as far as `limit` bytes and `width` tensors go, so that a writer that
- * consumes one after the other keeps every worker busy within a known amount of memory.
- */
-export async function* readAhead(
-  reader: TensorReader,
-  tensors: Iterable<Tensor>,
-  options: { readonly limit: number; readonly width: number },
-): AsyncGenerator<Uint8Array> {
-  const queue: { readonly bytes: Promise<Uint8Array>; readonly size: number }[] = [];
-  const source = tensors[Symbol.iterator]();
-  let ahead = 0;
-  let next = source.next();
-  try {
-    while (queue.length > 0 || !next.done) {
-      while (!next.done && queue.length < options.width) {
-        const size = tensorBytes(next.value);
-        if (queue.length > 0 && ahead + size > options.limit) break;
-        const bytes = reader.read(next.value);
-        // A failure is reported when its turn comes; until then it must not count as unhandled.
-        bytes.catch(() => {});
-        queue.push({ bytes, size });
-        ahead += size;
-        next = source.next();
-      }
-      const head = queue.shift()!;
-      yield await head.bytes;
-      ahead -= head.size;
-    }
-  } finally {
-    await Promise.allSettled(queue.map((q) => q.bytes));
-  }
-}

@@ -7,7 +7,7 @@ import { byteBudget } from "./budget.ts";
 import { createEvaluator } from "./evaluator.ts";
 import { createHasher, sha256 } from "./hash.ts";
 import { createPool } from "./pool.ts";
-import { createReader, readAhead, type ReaderStats } from "./reader.ts";
+import { createReader, type ReaderStats } from "./reader.ts";
 import type { Session, SessionOptions } from "./session.ts";
 import { openModel } from "./open.ts";
 
@@ -36,8 +36,6 @@ export interface Runtime {
   readonly evaluator: Evaluator;
   /** Bytes of any tensor. They may be shared with others: do not write into them. */
   readonly reader: TensorReader;
-  /** Bytes of many tensors in order, made ahead by the workers within half of the memory budget. */
-  stream(tensors: Iterable<Tensor>): AsyncGenerator<Uint8Array>;
   /** Loads a model: a path, its bytes, or a model of ours (derived weights included). Release it when done. */
   openSession(source: string | Uint8Array | Model, options?: SessionOptions): Promise<Session>;
   /** sha256 (hex) of the bytes of any tensor. */
@@ -64,7 +62,6 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   return {
     evaluator: createEvaluator(reader),
     reader,
-    stream: (tensors) => readAhead(reader, tensors, { limit: limit / 2, width: 2 * Math.max(1, workers) }),
     openSession: (source, sessionOptions) => openModel(source, reader, sessionOptions),
     hash: async (t) => (t.source.kind === "derived" ? sha256(await reader.read(t)) : await hasher.leaf(t)),
     get stats() {
