@@ -1,5 +1,4 @@
 import { PatchBuilder } from "../../ir/patch.ts";
-import type { Tensor } from "../../ir/tensor.ts";
 import { tensorBytes } from "../../ir/tensor.ts";
 import { convertFloatTo, halfNeedsRanges } from "../convert/convert-float.ts";
 import { importContrib } from "../fuse/driver.ts";
@@ -7,8 +6,8 @@ import { raiseOpset } from "../legalise/convert-opset.ts";
 import { type Decision, definePass } from "../pass.ts";
 import type { Guard } from "./guards.ts";
 import { plan, type QuantizeWeightsOptions, shared, supportOf } from "./plan.ts";
-import { weightSqnr } from "./score.ts";
-import { write } from "./write.ts";
+import { scores } from "./score.ts";
+import { type Written, write } from "./write.ts";
 
 /** int4 constants outside MatMulNBits need this opset (ONNX Cast-21, DequantizeLinear-21). */
 const INT4_OPSET = 21;
@@ -91,7 +90,8 @@ format falls back to the one its descriptor names, and the report says so.`,
       score: {
         type: "boolean",
         default: true,
-        description: "Report the error of every quantized weight; reads all weights while the pass runs.",
+        description:
+          "Report the error of every quantized weight; of large ones, that of as many output channels as a million elements hold.",
       },
     },
   },
@@ -133,7 +133,7 @@ format falls back to the one its descriptor names, and the report says so.`,
     }
     const patch = new PatchBuilder(graph, "quantize-weights");
     let packed = false;
-    const lines: { decision: Decision; tensor: Tensor; restored: Tensor }[] = [];
+    const lines: { decision: Decision; written: Written }[] = [];
     for (const s of shared(graph, plan(graph, o, ctx), ctx)) {
       const written = write(graph, patch, s, o, ctx);
       const [first] = s.uses;
@@ -152,8 +152,7 @@ format falls back to the one its descriptor names, and the report says so.`,
       }
       packed ||= written.spelling === "matmul-nbits";
       lines.push({
-        tensor: layer.tensor,
-        restored: written.restored,
+        written,
         decision: {
           node: layer.node.name,
           kind: guarded ? "forced" : "applied",
@@ -169,9 +168,15 @@ format falls back to the one its descriptor names, and the report says so.`,
     }
     patch.apply();
     if (packed) importContrib(ctx.model);
-    for (const { decision, tensor, restored } of lines) {
-      const value = o.score ? await weightSqnr(tensor, restored, ctx.reader) : null;
-      ctx.decide(value === null ? decision : { ...decision, error: { metric: "sqnr-db", value } });
+    const errors = o.score
+      ? await scores(
+          lines.map((l) => l.written),
+          ctx.reader,
+        )
+      : [];
+    for (const [i, { decision }] of lines.entries()) {
+      const value = errors[i];
+      ctx.decide(value === undefined ? decision : { ...decision, error: { metric: "sqnr-db", value } });
     }
   },
 });

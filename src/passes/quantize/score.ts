@@ -1,13 +1,34 @@
+import { elementCount } from "../../ir/dtype.ts";
 import type { Tensor, TensorReader } from "../../ir/tensor.ts";
 import { asF32 } from "../../runtime/kernels/elements.ts";
+import { sliceTensor } from "../../runtime/kernels/slice.ts";
+import type { WeightShape } from "../../targets/lower/weights.ts";
+import type { Written } from "./write.ts";
 
 /** Infinite ratios are reported as this: beyond it float32 itself is the limit. */
 const CEILING_DB = 150;
 
+/** Weights are scored on as many output channels as this many elements hold; channels are quantized independently. */
+const SAMPLE = 1 << 20;
+
+/** Weights scored at the same time, so that several workers have something to do. */
+const AT_ONCE = 8;
+
+function sampleOf(w: WeightShape): WeightShape {
+  const channels = w.tensor.dims[w.outAxis]!;
+  const each = elementCount(w.tensor.dims) / channels;
+  const end = Math.max(1, Math.floor(SAMPLE / each));
+  return end >= channels ? w : { ...w, tensor: sliceTensor(w.tensor, { axis: w.outAxis, start: 0, end }) };
+}
+
+async function floatsOf(t: Tensor, reader: TensorReader): Promise<Float32Array> {
+  return asF32({ dtype: t.dtype, dims: t.dims, bytes: await reader.read(t) });
+}
+
 /** 10·log10(Σw² / Σ(ŵ-w)²) of a weight and what its stored form stands for, rounded to 0.01 dB. */
-export async function weightSqnr(tensor: Tensor, restored: Tensor, reader: TensorReader): Promise<number> {
-  const a = asF32({ dtype: tensor.dtype, dims: tensor.dims, bytes: await reader.read(tensor) });
-  const b = asF32({ dtype: restored.dtype, dims: restored.dims, bytes: await reader.read(restored) });
+async function weightSqnr({ shape, restore }: Written, reader: TensorReader): Promise<number> {
+  const sample = sampleOf(shape);
+  const [a, b] = await Promise.all([floatsOf(sample.tensor, reader), floatsOf(restore(sample), reader)]);
   let signal = 0;
   let noise = 0;
   for (let i = 0; i < a.length; i++) {
@@ -17,4 +38,15 @@ export async function weightSqnr(tensor: Tensor, restored: Tensor, reader: Tenso
   }
   if (noise === 0 || signal === 0) return noise === 0 ? CEILING_DB : 0;
   return Math.round(Math.min(CEILING_DB, 10 * Math.log10(signal / noise)) * 100) / 100;
+}
+
+/** The error of every weight, in order. */
+export async function scores(weights: readonly Written[], reader: TensorReader): Promise<number[]> {
+  const out = new Array<number>(weights.length);
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    for (let i = next++; i < weights.length; i = next++) out[i] = await weightSqnr(weights[i]!, reader);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, lane));
+  return out;
 }

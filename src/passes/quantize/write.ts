@@ -7,6 +7,7 @@ import {
   foldBlock,
   foldChannel,
   narrowFloat,
+  type Restore,
   type SpelledWeight,
   type WeightGrid,
   type WeightShape,
@@ -18,7 +19,8 @@ import { type QuantizeWeightsOptions, type Shared, supportOf } from "./plan.ts";
 /** A weight in its new form. */
 export interface Written {
   readonly stored: readonly Tensor[];
-  readonly restored: Tensor;
+  readonly shape: WeightShape;
+  readonly restore: Restore;
   readonly spelling: WeightSpelling | "f16";
 }
 
@@ -34,10 +36,11 @@ export function write(
   const { tensor, role } = layer;
   // Short names: in a small model the names of added nodes would outweigh what quantizing saves.
   const name = `w${s.value}`;
+  const shape: WeightShape = { tensor, outAxis: role.outAxis, inAxis: role.inAxis };
   const redirect = (w: SpelledWeight, spelling: Written["spelling"]): Written => {
     patch.redirect(s.value, w.value);
     if (graph.constant(s.value) !== null) patch.drop(s.value);
-    return { ...w, spelling };
+    return { ...w, shape, spelling };
   };
   if (s.format === "f32") return null;
   if (s.format === "f16")
@@ -48,7 +51,6 @@ export function write(
   const wanted = (matrix ? support.gemm : support.conv) ?? "float";
   const canPack = s.uses.every((u) => packable(u.layer.node));
   const spelling = wanted === "matmul-nbits" && !canPack ? "fold-block" : wanted;
-  const shape: WeightShape = { tensor, outAxis: role.outAxis, inAxis: role.inAxis };
   const grid: WeightGrid = {
     bits,
     block: bits === 8 ? Math.max(o.block, 128) : o.block,
@@ -69,7 +71,7 @@ export function write(
       const packed: PackedWeight = packWeight(patch, shape, grid, name);
       for (const u of s.uses) writePacked(patch, u.layer.node, packed, support.accuracyLevel ?? 0);
       if (graph.constant(s.value) !== null) patch.drop(s.value);
-      return { ...packed, spelling };
+      return { ...packed, shape, spelling };
     }
   }
 }

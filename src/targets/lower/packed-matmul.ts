@@ -3,7 +3,7 @@ import type { PatchBuilder } from "../../ir/patch.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { dequantizeBlocks } from "../../runtime/kernels/dequantize.ts";
 import { quantizeBlocks } from "../../runtime/kernels/quantize-blocks.ts";
-import { storedNarrow, type WeightGrid, type WeightShape } from "./weights.ts";
+import { type Restore, storedNarrow, type WeightGrid, type WeightShape } from "./weights.ts";
 
 /** A linear layer as `activation · weight + bias`. */
 interface Linear {
@@ -27,7 +27,7 @@ const LINEAR: Readonly<Record<string, (node: Node) => Linear | null>> = {
 export interface PackedWeight {
   readonly inputs: readonly ValueId[];
   readonly stored: readonly Tensor[];
-  readonly restored: Tensor;
+  readonly restore: Restore;
   readonly attrs: Readonly<Record<string, number>>;
 }
 
@@ -57,9 +57,10 @@ export function packWeight(
 ): PackedWeight {
   const { bits, search, symmetric } = grid;
   const order = w.outAxis === 1 ? "KN" : "NK";
-  const length = w.tensor.dims[w.inAxis]!;
-  const blockSize = smallestPacking(length, grid);
-  const packed = quantizeBlocks(w.tensor, { bits, blockSize, order, search, symmetric, scaleType: "f16" });
+  const blockSize = smallestPacking(w.tensor.dims[w.inAxis]!, grid);
+  const pack = (t: Tensor) =>
+    quantizeBlocks(t, { bits, blockSize, order, search, symmetric, scaleType: "f16" });
+  const packed = pack(w.tensor);
   const inputs = [
     patch.constant(packed.packed, `${name}.q`),
     storedNarrow(patch, packed.scales, `${name}.s`),
@@ -72,7 +73,7 @@ export function packWeight(
   return {
     inputs,
     stored,
-    restored: dequantizeBlocks(packed, { bits, blockSize, order }),
+    restore: (v) => dequantizeBlocks(pack(v.tensor), { bits, blockSize, order }),
     attrs: { K: packed.K, N: packed.N, bits, block_size: blockSize },
   };
 }

@@ -24,11 +24,14 @@ export interface WeightShape {
   readonly inAxis: number;
 }
 
+/** The floats that a weight of this shape, treated in the same way, stands for afterwards. */
+export type Restore = (w: WeightShape) => Tensor;
+
 /** A weight in its new form: the float value layers read, what is stored, and what those floats will be. */
 export interface SpelledWeight {
   readonly value: ValueId;
   readonly stored: readonly Tensor[];
-  readonly restored: Tensor;
+  readonly restore: Restore;
 }
 
 /** Smallest block a scale is spent on. */
@@ -56,11 +59,12 @@ export function narrowFloat(
   dtype: "f16" | "bf16",
   name: string,
 ): SpelledWeight {
-  const stored = castTensor(tensor, dtype, { overflow: "saturate" });
+  const narrow = (t: Tensor): Tensor => castTensor(t, dtype, { overflow: "saturate" });
+  const stored = narrow(tensor);
   return {
     value: storedNarrow(patch, stored, `${name}.${dtype}`),
     stored: [stored],
-    restored: castTensor(stored, "f32"),
+    restore: (w) => castTensor(narrow(w.tensor), "f32"),
   };
 }
 
@@ -73,6 +77,10 @@ function channelParts(w: WeightShape, grid: WeightGrid) {
   const { bits, search, symmetric } = grid;
   const q = quantizeChannel(w.tensor, { axis: w.outAxis, bits, search, symmetric });
   return { ...q, zeroPoint: symmetric ? null : q.zeroPoint };
+}
+
+function restoredChannels(grid: WeightGrid): Restore {
+  return (w) => dequantizeTensor(channelParts(w, grid), { axis: w.outAxis });
 }
 
 /** Integers and one scale per output channel, behind a DequantizeLinear that runs with the layer. */
@@ -91,7 +99,7 @@ export function dequantizeChannel(
     inputs,
     attrs: { axis: intAttr(w.outAxis) },
   });
-  return { value, stored, restored: dequantizeTensor(q, { axis: w.outAxis }) };
+  return { value, stored, restore: restoredChannels(grid) };
 }
 
 /** (q - z) · s in operators that runtimes fold at load; `z` and `s` broadcast over `q`. */
@@ -128,7 +136,22 @@ export function foldChannel(
   const along = alongAxis(dims.length, w.outAxis, dims[w.outAxis]!);
   const z = q.zeroPoint === null ? null : reshapeTensor(q.zeroPoint, along);
   const made = foldable(patch, name, q.data, reshapeTensor(q.scale, along), z);
-  return { ...made, restored: dequantizeTensor(q, { axis: w.outAxis }) };
+  return { ...made, restore: restoredChannels(grid) };
+}
+
+/** A weight cut into blocks of its summed elements; `null` where no block divides their number. */
+function blockParts(w: WeightShape, grid: WeightGrid) {
+  const { dims } = w.tensor;
+  const matrix = dims.length === 2;
+  if (!matrix && w.outAxis !== 0) return null;
+  const flat = matrix ? w.tensor : reshapeTensor(w.tensor, [dims[0]!, elementCount(dims.slice(1))]);
+  const axis = matrix ? w.inAxis : 1;
+  const length = flat.dims[axis]!;
+  const block = blockOf(length, grid.block);
+  if (block === null) return null;
+  const { bits, search, symmetric } = grid;
+  const q = quantizeGroups(flat, { axis, blockSize: block, bits, search, symmetric, scaleType: "f16" });
+  return { ...q, zeroPoint: symmetric ? null : q.zeroPoint, flat, axis, block, blocks: length / block };
 }
 
 /**
@@ -142,30 +165,27 @@ export function foldBlock(
   grid: WeightGrid,
   name: string,
 ): SpelledWeight {
+  const q = blockParts(w, grid);
+  if (q === null) return foldChannel(patch, w, grid, name);
   const { dims } = w.tensor;
-  const matrix = dims.length === 2;
-  if (!matrix && w.outAxis !== 0) return foldChannel(patch, w, grid, name);
-  const flat = matrix ? w.tensor : reshapeTensor(w.tensor, [dims[0]!, elementCount(dims.slice(1))]);
-  const axis = matrix ? w.inAxis : 1;
-  const length = flat.dims[axis]!;
-  const block = blockOf(length, grid.block);
-  if (block === null) return foldChannel(patch, w, grid, name);
-  const { bits, search, symmetric } = grid;
-  const q = quantizeGroups(flat, { axis, blockSize: block, bits, search, symmetric, scaleType: "f16" });
-  const blocks = length / block;
   const parted = (size: number): number[] =>
-    axis === 0 ? [blocks, size, flat.dims[1]!] : [flat.dims[0]!, blocks, size];
-  const z = symmetric ? null : reshapeTensor(q.zeroPoint, parted(1));
+    q.axis === 0 ? [q.blocks, size, q.flat.dims[1]!] : [q.flat.dims[0]!, q.blocks, size];
+  const z = q.zeroPoint === null ? null : reshapeTensor(q.zeroPoint, parted(1));
   const made = foldable(
     patch,
     name,
-    reshapeTensor(q.data, parted(block)),
+    reshapeTensor(q.data, parted(q.block)),
     reshapeTensor(q.scale, parted(1)),
     z,
   );
   const shape = patch.constant(i64Tensor(dims), `${name}.dims`);
   const [value] = patch.node({ op: "Reshape", name: `${name}/w`, inputs: [made.value, shape] });
-  const back = { ...q, zeroPoint: symmetric ? null : q.zeroPoint };
-  const restored = reshapeTensor(dequantizeTensor(back, { axis, blockSize: block, dtype: "f32" }), dims);
-  return { value, stored: made.stored, restored };
+  const restore: Restore = (v) => {
+    const p = blockParts(v, grid)!;
+    return reshapeTensor(
+      dequantizeTensor(p, { axis: p.axis, blockSize: p.block, dtype: "f32" }),
+      v.tensor.dims,
+    );
+  };
+  return { value, stored: made.stored, restore };
 }
