@@ -50,9 +50,15 @@ function constantNodeTensor(node: Node): Tensor | null {
   return null;
 }
 
+/** A graph output cannot be an initializer; an Identity of one is its shortest spelling, and folding it gives it back. */
+function bridgesConstant(graph: Graph, node: Node): boolean {
+  const [out] = node.outputs;
+  return node.op === "Identity" && node.domain === "" && out != null && graph.isOutput(out);
+}
+
 function foldable(graph: Graph, node: Node): boolean {
   const spec = opSpec(node.domain, node.op);
-  if (spec === undefined || keepsConstant(graph, node)) return false;
+  if (spec === undefined || keepsConstant(graph, node) || bridgesConstant(graph, node)) return false;
   return !spec.traits?.includes("nondeterministic") && subgraphs(node).length === 0;
 }
 
