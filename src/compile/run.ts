@@ -116,8 +116,7 @@ async function writeDescriptions(
   const models: Record<string, Built["written"]["tensors"]> = {};
   for (const [id, list] of built) {
     for (const b of list) {
-      const folder = b.path.slice(0, b.path.lastIndexOf("/") + 1);
-      files.push(...b.written.files.map((f) => ({ ...f, path: folder + f.path })));
+      files.push(...b.written.files);
       models[b.path] = b.written.tensors;
     }
     for (const { from, to } of filesToCopy(prepared.source)) {

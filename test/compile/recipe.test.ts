@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { presets } from "../../src/compile/presets/index.ts";
 import { parseRecipe } from "../../src/compile/recipe/load.ts";
 import { lockOf, resolveRecipe, stagesFor } from "../../src/compile/recipe/resolve.ts";
 import { validateRecipe } from "../../src/compile/recipe/validate.ts";
-import { presets } from "../../src/compile/presets/index.ts";
 import { DiffpressError } from "../../src/diagnostics/index.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "diffpress-recipe-"));
