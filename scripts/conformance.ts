@@ -2,8 +2,9 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { createRuntime } from "../src/runtime/index.ts";
-import { checkModel, type Verdict } from "./conformance/check.ts";
+import { checkModel } from "./conformance/check.ts";
 import { summary } from "./conformance/summary.ts";
+import type { Verdict } from "./conformance/verdict.ts";
 
 /*
  * npm run conformance -- DIR [--json FILE] [--filter TEXT]

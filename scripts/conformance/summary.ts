@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import type { Verdict } from "./check.ts";
+import type { Verdict } from "./verdict.ts";
 
 const nameOf = (v: Verdict): string => (dirname(v.file) === "." ? v.file : dirname(v.file));
 
@@ -36,8 +36,8 @@ export function summary(verdicts: readonly Verdict[]): string {
     `read                        ${count((v) => v.read)}`,
     `round trip equal            ${count((v) => v.roundTrip)}`,
     `output types as declared    ${count((v) => v.shapes === "equal")}`,
-    `output types less known     ${count((v) => v.shapes === "unknown")}`,
-    `output types contradicting  ${count((v) => v.shapes === "conflict")}`,
+    `  with input data known     ${count((v) => v.shapesWithData === "equal")}`,
+    `  contradicting             ${count((v) => v.shapes === "conflict" || v.shapesWithData === "conflict")}`,
     `run by the runtime          ${count((v) => v.notRun === null)}`,
     `compared after exact passes ${count((v) => v.compared > 0)}`,
     `outputs left to chance      ${count((v) => v.random)}`,
@@ -50,7 +50,7 @@ export function summary(verdicts: readonly Verdict[]): string {
       "Where the runtime itself differs from the reference outputs:",
       grouped(verdicts, (v) => v.runtimeDiffers),
     ],
-    ["Output types less known than declared:", grouped(verdicts, (v) => v.unknown)],
+    ["Output types less known than declared, even with the input data:", grouped(verdicts, (v) => v.unknown)],
     [
       "Wrong:",
       verdicts
