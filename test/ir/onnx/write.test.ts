@@ -6,6 +6,8 @@ import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { ModelBuilder } from "../../../src/ir/build.ts";
 import type { Model } from "../../../src/ir/graph.ts";
 import { encodeModel, fileReader, readModel, writeModel } from "../../../src/ir/onnx/index.ts";
+import { layOut } from "../../../src/ir/onnx/layout.ts";
+import { writeModelProto } from "../../../src/ir/onnx/write-graph.ts";
 import {
   derivedTensor,
   f32Tensor,
@@ -172,6 +174,22 @@ describe("where tensors go", () => {
     expect(places(written)).toEqual({ a: 0, b: 0, c: 0, d: 4096 });
     expect(new Set(written.tensors.map((w) => w.sha256))).toEqual(new Set([sha256(bytesOf(4000, 5))]));
   });
+});
+
+test("offsets beyond 2 GiB and 4 GiB are laid out and encoded exactly", () => {
+  const model = modelOf({
+    a: derived(2 ** 29 + 1, 1),
+    b: derived(2 ** 29, 2),
+    c: derived(2 ** 29, 3),
+    d: derived(500, 4),
+  });
+  const layout = layOut(model, "m.data", {});
+  const step = 2 ** 31 + 4096;
+  expect(layout.external.map((e) => e.offset)).toEqual([0, step, step + 2 ** 31, step + 2 ** 32]);
+  expect(layout.externalBytes).toBe(step + 2 ** 32 + 2000);
+  const proto = writeModelProto(model, layout.place);
+  const [bytes] = proto.parts();
+  expect(Buffer.from(bytes as Uint8Array).includes(String(step + 2 ** 32))).toBe(true);
 });
 
 describe("order and determinism", () => {
