@@ -34,7 +34,7 @@ function folderBytes(path: string): number {
 }
 
 /** `--shape` as the command line takes it. */
-export function shapeOption(dims: Dims): string {
+function shapeOption(dims: Dims): string {
   return Object.entries(dims)
     .map(([name, value]) => `${name}=${value}`)
     .join(",");
@@ -61,11 +61,6 @@ function shownCommand(o: BuildOptions): string {
   const shape = o.shape === undefined ? "" : ` --shape ${shapeOption(o.shape)}`;
   const extra = o.extra === undefined ? "" : ` ${o.extra.join(" ")}`;
   return `diffpress compile ${source} --preset ${o.preset} --target cpu-x64 --no-verify${shape}${extra} -o OUT`;
-}
-
-/** sha256 of every file below `OUT/<target>` as the manifest lists them. */
-export function manifest(out: string): unknown {
-  return JSON.parse(readFileSync(join(out, "manifest.json"), "utf8"));
 }
 
 /** Every file of a build, relative path and bytes, for byte comparison. */

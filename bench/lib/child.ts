@@ -22,7 +22,7 @@ export interface Measured {
 export async function runNode(args: readonly string[]): Promise<Measured> {
   const dir = mkdtempSync(join(tmpdir(), "diffpress-bench-rss-"));
   const rss = join(dir, "rss");
-  const hook = join(ROOT, "bench/lib/rss-hook.mjs");
+  const hook = join(ROOT, "bench/child/rss-hook.mjs");
   try {
     const start = performance.now();
     const child = spawn(process.execPath, ["--import", hook, ...args], {
@@ -68,7 +68,7 @@ export async function runScript<T>(
   script: string,
   input: unknown,
 ): Promise<{ value: T; measured: Measured }> {
-  const measured = await runNode(["--import", "tsx", join("bench/lib", script), JSON.stringify(input)]);
+  const measured = await runNode(["--import", "tsx", join("bench/child", script), JSON.stringify(input)]);
   const last = measured.stdout.trimEnd().split("\n").at(-1) ?? "";
   return { value: JSON.parse(last) as T, measured };
 }

@@ -15,7 +15,7 @@ function countGraph(graph: onnx.IGraphProto | null | undefined): number {
 }
 
 /** Nodes of a serialized model, subgraphs included; counted with onnx-proto so that every tool is counted alike. */
-export function countNodes(bytes: Uint8Array): number {
+function countNodes(bytes: Uint8Array): number {
   return countGraph(proto.onnx.ModelProto.decode(bytes).graph);
 }
 

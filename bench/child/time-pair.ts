@@ -1,5 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
-import { type Dims, defaultSession, seededFeeds } from "./feeds.ts";
+import { type Dims, defaultSession, seededFeeds } from "../lib/feeds.ts";
 
 /** Child process: runs models in turn, A B B A, and prints the seconds of every run. */
 export interface TimeInput {

@@ -1,4 +1,4 @@
-import { type Dims, defaultSession, seededFeeds } from "./feeds.ts";
+import { type Dims, defaultSession, seededFeeds } from "../lib/feeds.ts";
 
 /** Child process: loads a model, runs it once and says whether every output is finite. */
 const { model, threads, dims } = JSON.parse(process.argv[2] ?? "{}") as {
