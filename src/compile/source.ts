@@ -10,8 +10,8 @@ import { fail } from "../diagnostics/index.ts";
 import type { Dense } from "../ir/evaluator.ts";
 import type { Model } from "../ir/graph.ts";
 import { readModel } from "../ir/onnx/index.ts";
+import { modelTensors } from "../ir/weights.ts";
 import { bindableDims } from "../passes/clean/specialise-shapes.ts";
-import { modelTensors } from "../passes/runner.ts";
 import { canonicalJson, hashFile, sha256 } from "./hash.ts";
 import type { ComponentInfo } from "./shapes.ts";
 

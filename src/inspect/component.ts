@@ -4,7 +4,8 @@ import { elementCount } from "../ir/dtype.ts";
 import { type Graph, type Model, subgraphs, type ValueId } from "../ir/graph.ts";
 import { inferShapes } from "../ir/infer.ts";
 import { type Tensor, tensorBytes } from "../ir/tensor.ts";
-import { countNodes, modelTensors } from "../passes/runner.ts";
+import { modelTensors } from "../ir/weights.ts";
+import { countNodes } from "../passes/runner.ts";
 import { byPart } from "./parts.ts";
 import type { ComponentInspection, PortInfo, Share } from "./types.ts";
 

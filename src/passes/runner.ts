@@ -3,8 +3,9 @@ import type { Evaluator } from "../ir/evaluator.ts";
 import { type Graph, type Model, subgraphs } from "../ir/graph.ts";
 import { type InferredShapes, inferShapes } from "../ir/infer.ts";
 import { printGraph } from "../ir/print.ts";
-import { type Tensor, type TensorReader, tensorBytes } from "../ir/tensor.ts";
+import type { TensorReader } from "../ir/tensor.ts";
 import { verifyModel } from "../ir/verify.ts";
+import { modelBytes } from "../ir/weights.ts";
 import type { Target } from "../targets/target.ts";
 import type { Decision, Pass, PassContext, RangeStatistics } from "./pass.ts";
 
@@ -47,36 +48,6 @@ export interface RunnerOptions {
 
 /** At most this many equal `applied` lines are kept one by one; the rest become one line with a count. */
 const DECISION_LINES = 40;
-
-function* graphTensors(graph: Graph): Iterable<Tensor> {
-  for (const v of graph.values()) {
-    if (v.init !== null) yield v.init;
-    if (v.sparse !== undefined) {
-      yield v.sparse.values;
-      yield v.sparse.indices;
-    }
-  }
-  for (const n of graph.nodes()) {
-    for (const a of n.attrs.values()) {
-      if (a.kind === "tensor") yield a.value;
-      else if (a.kind === "tensors") yield* a.value;
-    }
-    for (const g of subgraphs(n)) yield* graphTensors(g);
-  }
-}
-
-/** Every constant of a model: initializers, tensor attributes, those of subgraphs and functions. */
-export function* modelTensors(model: Model): Iterable<Tensor> {
-  yield* graphTensors(model.graph);
-  for (const f of model.functions) yield* graphTensors(f.body);
-}
-
-/** Bytes of all constants of a model. */
-export function modelBytes(model: Model): number {
-  let sum = 0;
-  for (const t of modelTensors(model)) sum += tensorBytes(t);
-  return sum;
-}
 
 /** Nodes of a graph, those of its subgraphs included. */
 export function countNodes(graph: Graph): number {

@@ -1,7 +1,7 @@
 import type { DType } from "../ir/dtype.ts";
+import { DTYPES } from "../ir/dtype.ts";
 import type { Dense } from "../ir/evaluator.ts";
 import { Graph, intAttr, type Model, type Node, type Value, type ValueId } from "../ir/graph.ts";
-import { DTYPES } from "../ir/dtype.ts";
 import { tensorType } from "../ir/types.ts";
 import { castKernel } from "./kernels/cast.ts";
 

@@ -1,8 +1,8 @@
 import { byteLength, elementCount } from "../ir/dtype.ts";
 import type { Dense } from "../ir/evaluator.ts";
 import { type Derivation, type Tensor, tensorBytes } from "../ir/tensor.ts";
-import { describeType } from "./kernels/kernel.ts";
 import { KERNELS } from "./kernels/index.ts";
+import { describeType } from "./kernels/kernel.ts";
 import { readRange } from "./ranges.ts";
 import { encodeStrings } from "./strings.ts";
 

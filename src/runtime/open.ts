@@ -1,7 +1,7 @@
 import type { Model } from "../ir/graph.ts";
 import { encodeModel } from "../ir/onnx/index.ts";
 import type { TensorReader } from "../ir/tensor.ts";
-import { weightBytes } from "./weights.ts";
+import { modelBytes } from "../ir/weights.ts";
 import { createSession, type Session, type SessionOptions } from "./session.ts";
 import { stageModel } from "./staging.ts";
 
@@ -17,7 +17,7 @@ export async function openModel(
   if (typeof source === "string") return await createSession(source, source, options);
   if (source instanceof Uint8Array) return await createSession(source, "the model", options);
   const where = source.path ?? `the graph "${source.graph.name}"`;
-  if (weightBytes(source) <= IN_MEMORY) {
+  if (modelBytes(source) <= IN_MEMORY) {
     return await createSession(await encodeModel(source, reader), where, options);
   }
   const staged = await stageModel(source, reader);

@@ -6,10 +6,10 @@ import { openArtifacts } from "./artifacts.ts";
 import { byteBudget } from "./budget.ts";
 import { createEvaluator } from "./evaluator.ts";
 import { createHasher, sha256 } from "./hash.ts";
+import { openModel } from "./open.ts";
 import { createPool } from "./pool.ts";
 import { createReader, type ReaderStats } from "./reader.ts";
 import type { Session, SessionOptions } from "./session.ts";
-import { openModel } from "./open.ts";
 
 /** How a runtime is made. */
 export interface RuntimeOptions {

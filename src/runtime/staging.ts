@@ -6,7 +6,7 @@ import { fail } from "../diagnostics/index.ts";
 import type { Model } from "../ir/graph.ts";
 import { writeModel } from "../ir/onnx/index.ts";
 import type { Tensor, TensorReader } from "../ir/tensor.ts";
-import { initializers } from "./weights.ts";
+import { graphTensors } from "../ir/weights.ts";
 
 /** A model on disk that the runtime can load by path. */
 export interface StagedModel {
@@ -57,7 +57,7 @@ export async function privateFolder(
 /** Weight files of a model, in the order they are first used. */
 function weightFiles(model: Model): string[] {
   const paths = new Set<string>();
-  for (const t of initializers(model.graph)) if (t.source.kind === "file") paths.add(t.source.path);
+  for (const t of graphTensors(model.graph)) if (t.source.kind === "file") paths.add(t.source.path);
   return [...paths];
 }
 

@@ -1,4 +1,4 @@
-import { type DType, DTYPES, elementCount, isFloat } from "../../ir/dtype.ts";
+import { DTYPES, type DType, elementCount, isFloat } from "../../ir/dtype.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { packBits } from "../../numeric/bits.ts";
 import { bytesOf, type Elements, elementsOf, encodeFloat, isNumeric } from "./elements.ts";

@@ -1,4 +1,4 @@
-import { type DType, DTYPES, elementCount } from "../../ir/dtype.ts";
+import { DTYPES, type DType, elementCount } from "../../ir/dtype.ts";
 import type { Dense } from "../../ir/evaluator.ts";
 import { bf16ToF32, f32ToBf16 } from "../../numeric/bf16.ts";
 import { packBits, unpackBits, unpackSignedBits } from "../../numeric/bits.ts";
