@@ -68,7 +68,7 @@ export function renderSummary(report: Report, out: string): string {
   const extra: string[] = [];
   for (const [id, t] of Object.entries(report.targets)) {
     extra.push(...downgradeLines(id, t));
-    if (t.leavesAccelerator.length > 0)
+    if (t.leavesAccelerator !== null && t.leavesAccelerator.length > 0)
       extra.push(
         `${paint("yellow", "leaves the accelerator")} ${id}: ${count(t.leavesAccelerator.length)} nodes`,
       );

@@ -22,7 +22,7 @@ function figure(s: SeedSummary): SeedFigure {
 }
 
 /** The figures of the main setting as the report holds them. */
-export function fidelityOf(result: TrajectoryResult): Fidelity {
+function fidelityOf(result: TrajectoryResult): Fidelity {
   const main = result.settings[0]!;
   return {
     sampler: main.sampler,

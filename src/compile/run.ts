@@ -99,7 +99,7 @@ async function targetReport(
     components,
     passes,
     downgrades: downgradesOf(passes),
-    leavesAccelerator: [],
+    leavesAccelerator: null,
     notes: [...formatNotes(built), ...built.flatMap((b) => b.notes), ...verdict.notes],
   };
 }

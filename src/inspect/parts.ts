@@ -52,7 +52,7 @@ const BY_PART: Readonly<Record<PartKind, string>> = {
 const OTHER = "other";
 
 /** The part of the network a node belongs to, one of the names of the inspection table. */
-export function partNames(anatomy: Anatomy): (id: NodeId) => string {
+function partNames(anatomy: Anatomy): (id: NodeId) => string {
   return (id) => {
     const layer = anatomy.layer(id);
     if (layer !== undefined && layer.kind !== "other") return BY_LAYER[layer.kind];

@@ -44,14 +44,10 @@ function copyGraph(graph: Graph, sources: Sources): Graph {
 }
 
 /**
- * A copy of a graph, subgraphs included, that can be patched without touching the original. Ids stay the same and new
- * ids go on from the same number, so the same passes on two copies give the same names. Tensors are shared.
+ * A copy of a model that can be patched without touching the original: graph, subgraphs and functions are copied,
+ * tensors shared. Ids stay the same and new ids go on from the same number, so the same passes on two copies give the
+ * same names.
  */
-export function cloneGraph(graph: Graph): Graph {
-  return copyGraph(graph, new Map());
-}
-
-/** A copy of a model, functions included; see {@link cloneGraph}. */
 export function cloneModel(model: Model): Model {
   const sources: Sources = new Map();
   return {

@@ -1,5 +1,5 @@
-import { CODES } from "../diagnostics/index.ts";
 import type { CodeSpec } from "../diagnostics/define.ts";
+import { CODES } from "../diagnostics/index.ts";
 import type { Json } from "../ir/tensor.ts";
 import type { JsonSchema, Pass } from "../passes/pass.ts";
 import type { FormatSupport, Target } from "../targets/target.ts";

@@ -107,7 +107,7 @@ const target = object({
   components: list(component),
   passes: list({ $ref: "#/$defs/pass" }),
   downgrades: list({ $ref: "#/$defs/downgrade" }),
-  leavesAccelerator: list(object({ component: string, node: string, op: string, why: string })),
+  leavesAccelerator: nullable(list(object({ component: string, node: string, op: string, why: string }))),
   notes: list(string),
 });
 

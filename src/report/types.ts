@@ -101,13 +101,15 @@ export interface TargetReport {
   readonly components: readonly ComponentReport[];
   readonly passes: readonly ComponentPass[];
   readonly downgrades: readonly Downgrade[];
-  /** Nodes that would not run on the target's accelerator. */
-  readonly leavesAccelerator: readonly {
-    readonly component: string;
-    readonly node: string;
-    readonly op: string;
-    readonly why: string;
-  }[];
+  /** Nodes that would not run on the target's accelerator; `null` when that was not looked into. */
+  readonly leavesAccelerator:
+    | readonly {
+        readonly component: string;
+        readonly node: string;
+        readonly op: string;
+        readonly why: string;
+      }[]
+    | null;
   /** What was left out and why: a skipped verification, a build that is for size only. */
   readonly notes: readonly string[];
 }
