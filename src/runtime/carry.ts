@@ -1,9 +1,9 @@
-import type { DType } from "../ir/dtype.ts";
-import { DTYPES } from "../ir/dtype.ts";
+import { type DType, DTYPES } from "../ir/dtype.ts";
 import type { Dense } from "../ir/evaluator.ts";
 import { Graph, intAttr, type Model, type Node, type Value, type ValueId } from "../ir/graph.ts";
 import { tensorType } from "../ir/types.ts";
 import { castKernel } from "./kernels/cast.ts";
+import { freshIds, plainNode } from "./rewrite.ts";
 
 /**
  * onnxruntime-node passes no bfloat16, 8-bit float or sub-byte tensors, although the runtime computes with them. Such
@@ -36,6 +36,11 @@ function withoutMeta({ meta: _meta, ...value }: Value): Value {
 /** Puts Casts where inputs or outputs need them; the model itself when none does. `dtype` types values. */
 export function carryModel(model: Model, dtype: (v: Value) => DType | null): CarriedModel {
   const { graph } = model;
+  const needs = [...graph.inputs, ...graph.outputs].some((id) => {
+    const type = dtype(graph.value(id));
+    return type !== null && CARRIERS[type] !== undefined;
+  });
+  if (!needs) return { model, inputs: new Map(), outputs: new Map() };
   const values = new Map([...graph.values()].map((v) => [v.id, v]));
   const names = new Set([...graph.values()].map((v) => v.name));
   const before: Node[] = [];
@@ -43,20 +48,13 @@ export function carryModel(model: Model, dtype: (v: Value) => DType | null): Car
   const inputs = new Map<string, DType>();
   const outputs = new Map<string, DType>();
 
-  const cast = (from: ValueId, to: ValueId, type: DType): Node => ({
-    id: graph.ids.node(),
-    name: "",
-    domain: "",
-    op: "Cast",
-    overload: "",
-    inputs: [from],
-    outputs: [to],
-    attrs: new Map([["to", intAttr(DTYPES[type].onnx)]]),
-  });
+  const ids = freshIds(graph);
+  const cast = (from: ValueId, to: ValueId, type: DType): Node =>
+    plainNode(ids.node(), "Cast", [from], to, new Map([["to", intAttr(DTYPES[type].onnx)]]));
 
   /** Gives the name of a value to a new one of another type. */
   function border(v: Value, type: DType): ValueId {
-    const id = graph.ids.value();
+    const id = ids.value();
     const shape = v.type?.kind === "tensor" ? v.type.shape : null;
     let inner = `${v.name}/inner`;
     while (names.has(inner)) inner += "'";
@@ -92,7 +90,6 @@ export function carryModel(model: Model, dtype: (v: Value) => DType | null): Car
     const at = graph.inputs.indexOf(id);
     if (at >= 0 && graphOutputs[i] !== id) outputs.set(named.get(id)!, inputs.get(named.get(id)!)!);
   }
-  if (inputs.size === 0 && outputs.size === 0) return { model, inputs, outputs };
   const carried = new Graph({
     ids: graph.ids,
     name: graph.name,

@@ -5,6 +5,7 @@ import type { Model, Value } from "../ir/graph.ts";
 import { inferShapes } from "../ir/infer.ts";
 import type { TensorReader } from "../ir/tensor.ts";
 import { carrierOf, carryModel, convert } from "./carry.ts";
+import { withoutHazards } from "./hazards.ts";
 import { openModel } from "./open.ts";
 
 function declared(v: Value): DType | null {
@@ -18,7 +19,8 @@ async function attempt(
   feeds: ReadonlyMap<string, Dense>,
   reader: TensorReader,
 ): Promise<Map<string, Dense>> {
-  const carried = carryModel(model, dtype);
+  const dims = new Map([...feeds].map(([name, d]) => [name, d.dims]));
+  const carried = carryModel(withoutHazards(model, dims), dtype);
   const session = await openModel(carried.model, reader, { optimize: "disable" });
   try {
     const given = new Map<string, Dense>();
