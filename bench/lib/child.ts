@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,6 +18,14 @@ export interface Measured {
   readonly stderr: string;
 }
 
+/** Processes under way: they end with the bench. */
+const running = new Set<ChildProcess>();
+for (const signal of ["SIGINT", "SIGTERM"] as const)
+  process.once(signal, () => {
+    for (const child of running) child.kill(signal);
+    process.exit(130);
+  });
+
 /** Runs Node on a script and measures it. Throws with the end of stderr when the exit code is not 0. */
 export async function runNode(args: readonly string[]): Promise<Measured> {
   const dir = mkdtempSync(join(tmpdir(), "diffpress-bench-rss-"));
@@ -30,6 +38,7 @@ export async function runNode(args: readonly string[]): Promise<Measured> {
       env: { ...process.env, DIFFPRESS_BENCH_RSS: rss },
       stdio: ["ignore", "pipe", "pipe"],
     });
+    running.add(child);
     let stdout = "";
     let stderr = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
@@ -41,6 +50,7 @@ export async function runNode(args: readonly string[]): Promise<Measured> {
     const code = await new Promise<number | null>((resolve, reject) => {
       child.on("error", reject).on("close", resolve);
     });
+    running.delete(child);
     const seconds = (performance.now() - start) / 1000;
     if (code !== 0)
       throw new Error(`${args.slice(0, 3).join(" ")} … exited with ${code}\n${stderr.slice(-2000)}`);
