@@ -57,7 +57,7 @@ export async function* streamTensors<P extends Payload>(
           open = { path: source.path, handle: await openData(source.path, source.offset, source.length) };
         }
         for (let at = 0; at < bytes; at += COPY_BYTES) {
-          const piece = new Uint8Array(Math.min(COPY_BYTES, bytes - at));
+          const piece = Buffer.allocUnsafeSlow(Math.min(COPY_BYTES, bytes - at));
           await readRange(open.handle, source.path, piece, source.offset + at);
           yield { payload, piece, last: at + COPY_BYTES >= bytes };
         }
