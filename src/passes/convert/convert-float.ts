@@ -51,6 +51,7 @@ function compute(graph: Graph, ctx: PassContext, type: HalfType): void {
     });
   removeIdleCasts(graph, ctx.shapes());
   const flow = new FloatFlow(graph, ctx.shapes());
+  rangeCoverage(flow, ctx);
   const islands = forcedIslands(flow, rules, type, ctx.ranges);
   widenIslands(flow, islands);
   for (const part of connectedIslands(flow, islands)) {
@@ -78,6 +79,25 @@ function compute(graph: Graph, ctx: PassContext, type: HalfType): void {
   });
   if (made.casts - joined > 0)
     ctx.decide({ node: "", kind: "applied", rule: "island-casts", count: made.casts - joined });
+}
+
+/** Says for how many values there is no range: values that passes made after the ranges were collected. */
+function rangeCoverage(flow: FloatFlow, ctx: PassContext): void {
+  if (ctx.ranges === null) return;
+  let known = 0;
+  let missing = 0;
+  for (const node of flow.graph.nodes())
+    for (const id of flow.matters(node) ? flow.floatOutputs(node) : [])
+      if (ctx.ranges.get(flow.graph.value(id).name) === undefined) missing++;
+      else known++;
+  if (missing > 0)
+    ctx.decide({
+      node: "",
+      kind: "skipped",
+      rule: "range-islands",
+      why: `no range was collected for ${missing} of ${known + missing} values; operator rules alone decide there`,
+      count: missing,
+    });
 }
 
 /** Converts a graph to a half type the way the target takes it; used by passes that fall back to it. */
