@@ -107,6 +107,19 @@ describe("a broken model is one coded diagnostic and no output", () => {
     });
     expect(await refused(file("cycle.onnx", model(g)))).toMatchObject({ code: "GRAPH_CYCLE" });
   });
+  it("no candidate to verify, or a folder of several builds", async () => {
+    const gone = await diffpress("verify", PIPELINE, join(dir, "gone"), "--json");
+    expect(gone.code).toBe(1);
+    expect(diagnosticOf(gone).code).toBe("INPUT_NOT_FOUND");
+    const builds = join(dir, "builds");
+    for (const target of ["cpu-x64", "webgpu"]) mkdirSync(join(builds, target), { recursive: true });
+    writeFileSync(join(builds, "manifest.json"), "{}");
+    const several = await diffpress("verify", PIPELINE, builds, "--json");
+    expect(diagnosticOf(several)).toMatchObject({
+      code: "INPUT_NOT_FOUND",
+      message: expect.stringContaining(join(builds, "cpu-x64")),
+    });
+  });
   it("no model at all", async () => {
     expect(await refused(join(dir, "nothing.onnx"))).toMatchObject({ code: "INPUT_NOT_FOUND" });
     expect(await refused(dir)).toMatchObject({ code: "INPUT_NOT_FOUND" });

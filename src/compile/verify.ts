@@ -1,0 +1,41 @@
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { fail } from "../diagnostics/index.ts";
+import {
+  type VerifyOptions,
+  type VerifyResult,
+  type VerifySource,
+  verify as verifySides,
+} from "../verify/index.ts";
+import { MANIFEST } from "./output.ts";
+
+/** Fails with INPUT_NOT_FOUND when a side is a path at which no model can be. */
+function checkSide(side: VerifySource): void {
+  if (typeof side !== "string") return;
+  if (!existsSync(side)) fail("INPUT_NOT_FOUND", { path: side, problem: "there is nothing with that name" });
+  if (!statSync(side).isDirectory() || existsSync(join(side, "model_index.json"))) return;
+  const folders = readdirSync(side, { withFileTypes: true }).filter((e) => e.isDirectory());
+  if (existsSync(join(side, MANIFEST)) && folders.length > 0) {
+    const names = folders.map((e) => e.name).sort();
+    const problem = `the folder holds builds for ${names.join(", ")}; name one of them, as in ${join(side, names[0]!)}`;
+    fail("INPUT_NOT_FOUND", { path: side, problem });
+  }
+  if (!folders.some((e) => existsSync(join(side, e.name, "model.onnx"))))
+    fail("INPUT_NOT_FOUND", { path: side, problem: "no folder in it holds a model.onnx" });
+}
+
+/**
+ * Judges a candidate (a build's target folder, a model file, an opened pipeline or a model in memory) against a
+ * reference. A reference that is a pipeline is sampled and the candidate's denoiser judged along its trajectories:
+ * teacher-forced SQNR per timestep, drift, PSNR and SSIM of samples, the conditioning test, the noise floor; anything
+ * else is compared on seeded inputs. Errors: INPUT_NOT_FOUND, those of opening pipelines and sessions, INTERRUPTED.
+ */
+export async function verify(
+  reference: VerifySource,
+  candidate: VerifySource,
+  options: VerifyOptions = {},
+): Promise<VerifyResult> {
+  checkSide(reference);
+  checkSide(candidate);
+  return await verifySides(reference, candidate, options);
+}
