@@ -6,7 +6,6 @@ import {
   type IdSource,
   type Node,
   type NodeId,
-  nodeReads,
   type SparseTensor,
   type Value,
   type ValueId,
@@ -14,9 +13,10 @@ import {
 import type { Tensor } from "../tensor.ts";
 import type { ValueType } from "../types.ts";
 import type { Cursor } from "./cursor.ts";
+import { failOnCycle } from "./cycle.ts";
 import { EXTRA_BYTES } from "./limits.ts";
 import type { GraphMeta, Kept, NodeMeta, OutputMeta, TensorMeta, ValueMeta } from "./meta.ts";
-import type { RawAttr, RawGraph, RawInfo, RawNode } from "./read-graph.ts";
+import type { RawAttr, RawGraph, RawInfo, RawNode } from "./raw.ts";
 
 /** A value while its graph is being bound. */
 interface Draft {
@@ -114,7 +114,7 @@ export function bindGraph(ctx: BindContext, raw: RawBody, outer: Scope | null): 
     return bindNode(ctx, node, nodeIds[index]!, scope, raw.name);
   });
   scope.at = raw.nodes.length;
-  if (scope.unsorted) nodes = topologicalOrder(nodes) ?? cycle(ctx, nodes);
+  if (scope.unsorted) nodes = topologicalOrder(nodes) ?? failOnCycle(ctx.file, nodes);
 
   const valueInfo: ValueId[] = [];
   let stale: RawInfo[] | undefined;
@@ -308,41 +308,4 @@ function namedValues(sparse: SparseTensor, name: string): SparseTensor {
   const meta = sparse.meta as { values: TensorMeta } | undefined;
   if (meta === undefined || name === "") return sparse;
   return { ...sparse, meta: { ...sparse.meta, values: { ...meta.values, name } } };
-}
-
-/** Fails with GRAPH_CYCLE naming a node on a cycle. */
-function cycle(ctx: BindContext, nodes: readonly Node[]): never {
-  const producer = new Map<ValueId, Node>();
-  for (const n of nodes) for (const o of n.outputs) if (o !== null) producer.set(o, n);
-  // Walking backwards over nodes that cannot be ordered never leaves them and ends on a cycle.
-  const waiting = new Map<Node, number>();
-  const users = new Map<Node, Node[]>();
-  for (const n of nodes) {
-    const sources = new Set(nodeReads(n).map((r) => producer.get(r)));
-    sources.delete(undefined);
-    waiting.set(n, sources.size);
-    for (const s of sources) {
-      const list = users.get(s!);
-      if (list === undefined) users.set(s!, [n]);
-      else list.push(n);
-    }
-  }
-  const ready = nodes.filter((n) => waiting.get(n) === 0);
-  for (let n = ready.pop(); n !== undefined; n = ready.pop()) {
-    waiting.delete(n);
-    for (const u of users.get(n) ?? []) {
-      const left = waiting.get(u)! - 1;
-      waiting.set(u, left);
-      if (left === 0) ready.push(u);
-    }
-  }
-  let node = waiting.keys().next().value;
-  const seen = new Set<Node>();
-  while (node !== undefined && !seen.has(node)) {
-    seen.add(node);
-    node = nodeReads(node)
-      .map((r) => producer.get(r))
-      .find((p) => p !== undefined && waiting.has(p));
-  }
-  return fail("GRAPH_CYCLE", { file: ctx.file, node: node?.name || (node?.op ?? "") });
 }

@@ -1,12 +1,9 @@
-import { Reader } from "protobufjs/minimal.js";
 import { fail } from "../../diagnostics/index.ts";
 import type { TensorSource } from "../tensor.ts";
 import { EXTRA_BYTES, MAX_DEPTH, MAX_NAME, MAX_RESIDENT, OBJECT_BYTES } from "./limits.ts";
 import type { ByteSource } from "./source.ts";
+import { Window } from "./window.ts";
 
-/** Window sizes: small after a jump over a payload, doubled while reading goes on in order. */
-const FIRST_WINDOW = 16 * 1024;
-const LARGEST_WINDOW = 1024 * 1024;
 /** Longest varint. */
 const VARINT = 10;
 
@@ -23,10 +20,7 @@ export class Cursor {
   /** Low and high word of the varint read last by {@link Cursor.words}. */
   low = 0;
   high = 0;
-  #reader: Reader;
-  #buffer: Buffer;
-  #base = 0;
-  #window = FIRST_WINDOW;
+  readonly #window: Window;
   #limit: number;
   #depth = 0;
   #resident = 0;
@@ -34,51 +28,17 @@ export class Cursor {
   constructor(source: ByteSource) {
     this.source = source;
     this.#limit = source.size;
-    const memory = source.memory;
-    this.#buffer =
-      memory === null
-        ? Buffer.allocUnsafeSlow(Math.min(LARGEST_WINDOW, Math.max(source.size, 1)))
-        : Buffer.from(memory.buffer, memory.byteOffset, memory.byteLength);
-    this.#reader = Reader.create(this.#buffer);
-    this.#reader.len = memory === null ? 0 : memory.length;
+    this.#window = new Window(source);
   }
 
   /** Absolute offset of the next byte. */
   get position(): number {
-    return this.#base + this.#reader.pos;
+    return this.#window.base + this.#window.reader.pos;
   }
 
   /** Goes to an offset inside the message being read. */
   seek(position: number): void {
-    const inWindow = position - this.#base;
-    if (inWindow >= 0 && inWindow <= this.#reader.len) {
-      this.#reader.pos = inWindow;
-      return;
-    }
-    this.#base = position;
-    this.#reader.pos = 0;
-    this.#reader.len = 0;
-    this.#window = FIRST_WINDOW;
-  }
-
-  /** Makes `count` bytes available in the window where the file has them. */
-  #need(count: number): void {
-    const r = this.#reader;
-    if (r.len - r.pos >= count || this.#base + r.len >= this.source.size) return;
-    const base = this.#base + r.pos;
-    const size = Math.max(this.#window, count);
-    if (size > this.#buffer.length) {
-      this.#buffer = Buffer.allocUnsafeSlow(size);
-      this.#reader = Reader.create(this.#buffer);
-    }
-    const want = Math.min(size, this.source.size - base);
-    const got = this.source.fill(this.#buffer, base, want);
-    this.#base = base;
-    this.#reader.pos = 0;
-    this.#reader.len = got;
-    this.#window = Math.min(this.#window * 2, LARGEST_WINDOW);
-    // The file shrank while it was read.
-    if (got < want) this.truncated(want - got);
+    this.#window.seek(position);
   }
 
   /** Fails with ONNX_TRUNCATED at the current place. */
@@ -116,10 +76,10 @@ export class Cursor {
 
   /** Reads a varint into {@link Cursor.low} and {@link Cursor.high}. */
   words(): void {
-    this.#need(VARINT);
-    const r = this.#reader;
+    this.#window.need(VARINT);
+    const r = this.#window.reader;
     if (r.pos < r.len) {
-      const byte = this.#buffer[r.pos]!;
+      const byte = this.#window.buffer[r.pos]!;
       if (byte < 0x80) {
         r.pos++;
         this.low = byte;
@@ -130,7 +90,7 @@ export class Cursor {
     const at = this.position;
     const left = Math.min(VARINT, r.len - r.pos);
     let last = 0;
-    while (last < left && this.#buffer[r.pos + last]! >= 0x80) last++;
+    while (last < left && this.#window.buffer[r.pos + last]! >= 0x80) last++;
     if (last === left) {
       if (left < VARINT) this.truncated(1);
       this.malformed("a varint is longer than 10 bytes", at);
@@ -174,18 +134,18 @@ export class Cursor {
 
   float(): number {
     this.#fixed(4);
-    return this.#reader.float();
+    return this.#window.reader.float();
   }
 
   /** Bits of a 32-bit field. */
   fixed32(): number {
     this.#fixed(4);
-    return this.#reader.fixed32();
+    return this.#window.reader.fixed32();
   }
 
   #fixed(bytes: number): void {
-    this.#need(bytes);
-    if (this.#reader.len - this.#reader.pos < bytes) this.truncated(bytes);
+    this.#window.need(bytes);
+    if (this.#window.reader.len - this.#window.reader.pos < bytes) this.truncated(bytes);
   }
 
   /** Length of the payload that follows; checked against the enclosing message. */
@@ -232,15 +192,15 @@ export class Cursor {
     this.charge(n * 2 + 32);
     if (n === 0) return "";
     this.bound("the length of a name", n, MAX_NAME, "exporters write a few hundred bytes");
-    this.#need(n);
-    const r = this.#reader;
+    this.#window.need(n);
+    const r = this.#window.reader;
     const start = r.pos;
     if (r.len - start < n) this.truncated(n);
     r.pos = start + n;
-    const text = this.#buffer.toString("utf8", start, start + n);
+    const text = this.#window.buffer.toString("utf8", start, start + n);
     if (
       text.includes("\ufffd") &&
-      Buffer.compare(Buffer.from(text), this.#buffer.subarray(start, start + n)) !== 0
+      Buffer.compare(Buffer.from(text), this.#window.buffer.subarray(start, start + n)) !== 0
     )
       this.malformed("a name is not valid UTF-8");
     return text;
@@ -259,12 +219,7 @@ export class Cursor {
   copy(at: number, length: number): Uint8Array {
     this.charge(length + OBJECT_BYTES);
     const out = new Uint8Array(length);
-    const start = at - this.#base;
-    if (start >= 0 && start + length <= this.#reader.len) {
-      out.set(this.#buffer.subarray(start, start + length));
-    } else if (this.source.fill(out, at, length) < length) {
-      this.truncated(length);
-    }
+    if (!this.#window.copy(out, at)) this.truncated(length);
     return out;
   }
 

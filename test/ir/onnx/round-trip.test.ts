@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
 import { compareModels } from "../../../scripts/conformance/wire.ts";
 import { DTYPES, type DType } from "../../../src/ir/dtype.ts";
@@ -482,4 +483,19 @@ test("functions with overloads, defaults, references, metadata and described val
   const [leaky] = read.functions[0]!.body.nodes();
   expect(leaky!.attrs.get("alpha")).toEqual({ kind: "ref", name: "slope", type: 1 });
   expect(await roundTrip(bytes)).toEqual([]);
+});
+
+test("a trained model reads the same through the file window and from memory, and comes back", async () => {
+  const path = fileURLToPath(new URL("../../../fixtures/cifar-unet/unet/model.onnx", import.meta.url));
+  const bytes = readFileSync(path);
+  const fromFile = await readModel(path);
+  const located = [...fromFile.graph.values()].filter((v) => v.init?.source.kind === "file");
+  expect(located.length).toBeGreaterThan(100);
+  const encoded = await encodeModel(fromFile, fileReader());
+  expect(Buffer.compare(await encodeModel(decodeModel(bytes, path), fileReader()), encoded)).toBe(0);
+  expect(compareModels(bytes, encoded)).toEqual([]);
+  const after = join(folder, "split.onnx");
+  const written = await writeModel(fromFile, after, { reader: fileReader() });
+  expect(written.files).toHaveLength(2);
+  expect(compareModels(bytes, readFileSync(after), { before: path, after })).toEqual([]);
 });
