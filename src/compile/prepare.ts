@@ -1,9 +1,11 @@
+import { resolvePass } from "../passes/index.ts";
 import { resolveTargets } from "../targets/index.ts";
 import type { Target } from "../targets/target.ts";
 import { checkMeasurable } from "./budgets.ts";
 import { type Plan, plan } from "./plan.ts";
 import { resolveRecipe } from "./recipe/resolve.ts";
 import type { ResolvedRecipe } from "./recipe/types.ts";
+import { completeOptions } from "./recipe/validate.ts";
 import { type BuildSource, openSource } from "./source.ts";
 import type { BuildChoices } from "./types.ts";
 
@@ -21,12 +23,18 @@ export interface Prepared {
 /** Opens the input, resolves the recipe and plans. Errors: those of the three. */
 export async function prepare(path: string, choices: BuildChoices): Promise<Prepared> {
   const asked = choices.targets === undefined ? null : resolveTargets(choices.targets).map((t) => t.id);
-  const recipe = resolveRecipe(choices.recipe ?? null, {
+  const resolved = resolveRecipe(choices.recipe ?? null, {
     preset: choices.preset ?? null,
     targets: asked,
     defaultTargets: DEFAULT_TARGETS,
     ...(choices.shape !== undefined && { shape: choices.shape }),
   });
+  // With every default spelled out, a lock keeps its meaning when defaults change.
+  const stages = resolved.stages.map(({ name, options }) => ({
+    name,
+    options: completeOptions(resolvePass(name), options, "recipe"),
+  }));
+  const recipe: ResolvedRecipe = { ...resolved, stages };
   const source = await openSource(path);
   const targets = resolveTargets([...recipe.targets.keys()]);
   const verify = choices.verify !== false;

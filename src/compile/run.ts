@@ -1,6 +1,5 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { stringify } from "yaml";
 import { type Diagnostic, diagnostic, fail } from "../diagnostics/index.ts";
 import { modelBytes } from "../ir/weights.ts";
 import type { BudgetResult, Report, TargetReport } from "../report/types.ts";
@@ -8,13 +7,12 @@ import { createRuntime, describeEnvironment, type Runtime } from "../runtime/ind
 import type { Target } from "../targets/target.ts";
 import { VERSION } from "../version.ts";
 import { checkBudgets } from "./budgets.ts";
-import { canonicalJson, hashFile, sha256 } from "./hash.ts";
+import { type BuildFacts, recipeHash, writeDescriptions } from "./describe.ts";
 import { judge, trajectoryRanges } from "./judge.ts";
-import { makeManifest } from "./manifest.ts";
 import { MANIFEST, type OutputFolder, openOutput } from "./output.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { lockOf } from "./recipe/resolve.ts";
-import { filesToCopy, hashSource } from "./source.ts";
+import { hashSource } from "./source.ts";
 import { type BuildContext, type Built, buildAll, downgradesOf } from "./targets.ts";
 import type { CompileOptions, CompileResult } from "./types.ts";
 
@@ -104,47 +102,6 @@ async function targetReport(
   };
 }
 
-/** Copies descriptions, writes lock, manifest and report into the staging folder. */
-async function writeDescriptions(
-  prepared: Prepared,
-  output: OutputFolder,
-  version: string,
-  built: ReadonlyMap<string, readonly Built[]>,
-  report: (input: Report["input"], recipeSha: string) => Report,
-): Promise<Report> {
-  const files: { path: string; bytes: number; sha256: string }[] = [];
-  const models: Record<string, Built["written"]["tensors"]> = {};
-  for (const [id, list] of built) {
-    for (const b of list) {
-      files.push(...b.written.files);
-      models[b.path] = b.written.tensors;
-    }
-    for (const { from, to } of filesToCopy(prepared.source)) {
-      output.copy(from, `${id}/${to}`);
-      files.push({ path: `${id}/${to}`, ...(await hashFile(from)) });
-    }
-  }
-  const lossy = prepared.plan.components.filter((c) => c.lossy).map((c) => c.component);
-  const lock = stringify(lockOf(prepared.recipe, lossy), { lineWidth: 0 });
-  output.write("recipe.lock.yaml", lock);
-  files.push({ path: "recipe.lock.yaml", bytes: Buffer.byteLength(lock), sha256: sha256(lock) });
-  const input = await hashSource(prepared.source);
-  const recipe = { sha256: sha256(canonicalJson(lockOf(prepared.recipe, lossy))) };
-  const manifest = makeManifest({
-    diffpress: VERSION,
-    onnxruntime: version,
-    input,
-    recipe,
-    files,
-    models,
-  });
-  const made = report(input, recipe.sha256);
-  output.write("report.json", `${JSON.stringify(made, null, 2)}\n`);
-  // Last: a folder with a manifest is a complete build.
-  output.write(MANIFEST, `${JSON.stringify(manifest, null, 1)}\n`);
-  return made;
-}
-
 function warnings(prepared: Prepared): Diagnostic[] {
   const { plan, source } = prepared;
   if (plan.components.some((c) => c.lossy)) return [];
@@ -182,25 +139,37 @@ async function run(
     runnable: (c) => options.verify === true || modelBytes(c.model) <= RUNNABLE_BYTES,
     counter: { done: 0, total: stepsOf(prepared) },
   };
+  // Reading the input for its hash overlaps with the passes; a failure shows where the hash is needed.
+  const input = hashSource(prepared.source);
+  input.catch(() => {});
   const built = await buildAll(ctx);
   const targets = new Map<string, TargetReport>();
   for (const target of prepared.targets)
     targets.set(target.id, await targetReport(ctx, target, built.get(target.id)!));
   const budgets: BudgetResult[] = checkBudgets(prepared.recipe.budgets, targets);
-  const version = (await describeEnvironment()).onnxruntime;
-  return await writeDescriptions(prepared, output, version, built, (input, recipeSha) => ({
+  const facts: BuildFacts = {
+    onnxruntime: (await describeEnvironment()).onnxruntime,
+    input: await input,
+    lock: lockOf(
+      prepared.recipe,
+      prepared.plan.components.filter((c) => c.lossy).map((c) => c.component),
+    ),
+  };
+  const report: Report = {
     schema: 1,
     diffpress: VERSION,
-    onnxruntime: version,
-    input,
-    recipe: { sha256: recipeSha },
+    onnxruntime: facts.onnxruntime,
+    input: facts.input,
+    recipe: { sha256: recipeHash(facts) },
     seed: prepared.plan.seed,
     seconds: (now() - start) / 1000,
     peakBytes: options.memory?.() ?? 0,
     targets: Object.fromEntries(targets),
     budgets,
     diagnostics: warnings(prepared),
-  }));
+  };
+  await writeDescriptions(prepared.source, output, built, facts, report);
+  return report;
 }
 
 /**
