@@ -107,7 +107,7 @@ export const cpuX64: Target = {
     {
       field: "formats.w4",
       claim:
-        "MatMulNBits with 4 bits runs packed at any accuracy_level; level 4 quantizes activations to int8 and adds 0.4 to 0.9 % error, level 0 keeps fp32 arithmetic; int4 Cast, Mul and Reshape of constants fold at load",
+        "MatMulNBits with 4 bits runs packed at any accuracy_level; level 4 quantizes activations to int8 and adds 0.4 to 0.9 % error, level 0 keeps fp32 arithmetic, while level 4 gives zeros when the scales are computed by a Cast that was not folded; int4 Cast, Mul and Reshape of constants fold at load",
       source: ORT,
       checked: "2026-11-23",
       measured: true,

@@ -11,7 +11,7 @@ export const targets: readonly Target[] = [cpuX64, webgpu, qnnHtp];
 const BY_ID = new Map(targets.map((t) => [t.id, t]));
 
 /** Name that stands for every target on the command line. */
-export const ALL_TARGETS = "all";
+const ALL_TARGETS = "all";
 
 /** The target called `id`; fails with TARGET_UNKNOWN. */
 export function target(id: string): Target {

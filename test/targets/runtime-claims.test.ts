@@ -3,6 +3,8 @@ import { ModelBuilder } from "../../src/ir/build.ts";
 import type { Model, ValueId } from "../../src/ir/graph.ts";
 import { f32Tensor, type Tensor } from "../../src/ir/tensor.ts";
 import { castTensor } from "../../src/runtime/kernels/cast.ts";
+import { dequantizeBlocks } from "../../src/runtime/kernels/dequantize.ts";
+import { type BlockQuantized, quantizeBlocks } from "../../src/runtime/kernels/quantize-blocks.ts";
 import { quantizeChannel } from "../../src/runtime/kernels/quantize-channel.ts";
 import { reshapeTensor } from "../../src/runtime/kernels/reshape.ts";
 import { floats, runtime, wave } from "../passes/harness.ts";
@@ -31,6 +33,8 @@ async function outcome(model: Model, optimize: "all" | "disable"): Promise<Float
     await session.release();
   }
 }
+
+const castScales = (q: BlockQuantized): BlockQuantized => ({ ...q, scales: castTensor(q.scales, "f32") });
 
 const dequantized = (b: ModelBuilder): ValueId =>
   b.node("DequantizeLinear", [b.constant(Q.data), b.constant(Q.scale)], { axis: 1 });
@@ -84,6 +88,34 @@ describe("CPU", () => {
       ]),
     );
     expect(sqnr(await outcome(model, "disable"), await outcome(model, "all"))).toBeGreaterThan(120);
+  });
+
+  it("formats.w4: MatMulNBits is exact at level 0, less so at level 4, and zero there with computed scales", async () => {
+    const q = quantizeBlocks(WEIGHT, { bits: 4, blockSize: 32, order: "KN", scaleType: "f16" });
+    const at = (level: number, computed: boolean): Model => {
+      const b = new ModelBuilder({ opset: 21, domains: { "com.microsoft": 1 } });
+      const x = b.input("x", "f32", [8, 64]);
+      const scales = computed
+        ? b.node("Cast", [b.constant(q.scales)], { to: 1 })
+        : b.constant(castTensor(q.scales, "f32"));
+      const y = b.node(
+        "MatMulNBits",
+        [x, b.constant(q.packed), scales],
+        { K: q.K, N: q.N, bits: 4, block_size: 32, accuracy_level: level },
+        { domain: "com.microsoft" },
+      );
+      return b.output(y, "y", { kind: "tensor", dtype: "f32", shape: [8, 32] }).build();
+    };
+    const exact = await outcome(
+      product((b) => b.constant(dequantizeBlocks(castScales(q), { bits: 4, blockSize: 32, order: "KN" }))),
+      "disable",
+    );
+    for (const optimize of ["all", "disable"] as const) {
+      expect(sqnr(exact, await outcome(at(0, true), optimize))).toBeGreaterThan(110);
+      expect(sqnr(exact, await outcome(at(4, false), optimize))).toBeLessThan(60);
+    }
+    expect(sqnr(exact, await outcome(at(4, true), "all"))).toBeGreaterThan(20);
+    expect((await outcome(at(4, true), "disable")).every((v) => v === 0)).toBe(true);
   });
 
   it("opset: 26 loads, 27 does not", async () => {

@@ -28,7 +28,7 @@ export type IslandReason =
   | "between";
 
 /** Largest finite and smallest normal number of the half types. */
-export const HALF_LIMITS = {
+const HALF_LIMITS = {
   f16: { max: 65504, normal: 2 ** -14, tiny: 2 ** -24 },
   bf16: { max: 3.3895313892515355e38, normal: 2 ** -126, tiny: 2 ** -133 },
 } as const;
@@ -39,7 +39,7 @@ export type HalfType = keyof typeof HALF_LIMITS;
 const TYPE_ATTRIBUTES = ["dtype", "output_dtype", "output_datatype"];
 
 /** True when the magnitude over the trajectory is too large for the type, or never reaches its normal numbers. */
-export function outOfRange(
+function outOfRange(
   range: { readonly min: number; readonly max: number } | undefined,
   type: HalfType,
   margin: number,

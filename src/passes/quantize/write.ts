@@ -68,7 +68,7 @@ export function write(
     case "fold-block":
       return redirect(foldBlock(patch, shape, grid, name), spelling);
     case "matmul-nbits": {
-      const packed: PackedWeight = packWeight(patch, shape, grid, name);
+      const packed: PackedWeight = packWeight(patch, shape, grid, name, support.accuracyLevel ?? 0);
       for (const u of s.uses) writePacked(patch, u.layer.node, packed, support.accuracyLevel ?? 0);
       if (graph.constant(s.value) !== null) patch.drop(s.value);
       return { ...packed, shape, spelling };

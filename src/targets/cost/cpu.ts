@@ -70,7 +70,7 @@ export function costKind(node: Node, cost: NodeCost, shapes: InferredShapes): Co
 }
 
 /** Estimated seconds of one node on one core. */
-export function cpuNodeSeconds(
+function cpuNodeSeconds(
   node: Node,
   cost: NodeCost,
   shapes: InferredShapes,

@@ -48,22 +48,31 @@ function smallestPacking(length: number, { bits, block: limit, symmetric }: Weig
   return best;
 }
 
-/** Packs a matrix; scales are stored in half precision and widened at load. */
+/** accuracy_level at which the CPU kernel multiplies in int8. */
+const INT8_LEVEL = 4;
+
+/**
+ * Packs a matrix; scales are stored in half precision and widened at load. Not at the int8 level: there the CPU kernel
+ * of onnxruntime 1.30 gives zeros when the scales are not a plain constant, as in sessions without optimisation.
+ */
 export function packWeight(
   patch: PatchBuilder,
   w: WeightShape,
   grid: WeightGrid,
   name: string,
+  accuracyLevel: number,
 ): PackedWeight {
   const { bits, search, symmetric } = grid;
   const order = w.outAxis === 1 ? "KN" : "NK";
   const blockSize = smallestPacking(w.tensor.dims[w.inAxis]!, grid);
-  const pack = (t: Tensor) =>
-    quantizeBlocks(t, { bits, blockSize, order, search, symmetric, scaleType: "f16" });
+  const scaleType = accuracyLevel === INT8_LEVEL ? "f32" : "f16";
+  const pack = (t: Tensor) => quantizeBlocks(t, { bits, blockSize, order, search, symmetric, scaleType });
   const packed = pack(w.tensor);
   const inputs = [
     patch.constant(packed.packed, `${name}.q`),
-    storedNarrow(patch, packed.scales, `${name}.s`),
+    scaleType === "f32"
+      ? patch.constant(packed.scales, `${name}.s`)
+      : storedNarrow(patch, packed.scales, `${name}.s`),
   ];
   const stored = [packed.packed, packed.scales];
   if (packed.zeroPoints !== null) {

@@ -38,7 +38,7 @@ export interface SpelledWeight {
 const SMALLEST_BLOCK = 16;
 
 /** The largest power of two up to `wanted` that divides `length`; `null` below {@link SMALLEST_BLOCK}. */
-export function blockOf(length: number, wanted: number): number | null {
+function blockOf(length: number, wanted: number): number | null {
   for (let b = 2 ** Math.floor(Math.log2(wanted)); b >= SMALLEST_BLOCK; b /= 2)
     if (length % b === 0) return b;
   return null;

@@ -1,6 +1,6 @@
 import { type Attr, intAttr, stringAttr } from "../../../ir/graph.ts";
 import { i64Tensor } from "../../../ir/tensor.ts";
-import { type Step, take, takeInt, text, outputUsed } from "./step.ts";
+import { outputUsed, type Step, takeInt, text } from "./step.ts";
 
 /**
  * Softmax-13 normalises over one axis; before, the input was flattened at `axis` to a matrix. The same when the axis
@@ -107,11 +107,3 @@ export const groupNorm21: Step = (d, c) => {
   }
   return null;
 };
-
-/** Drops an attribute that the newer version does not have and whose value cannot matter any more. */
-export function dropping(name: string): Step {
-  return (d) => {
-    take(d, name);
-    return null;
-  };
-}

@@ -17,7 +17,7 @@ import {
 import type { Step } from "./step.ts";
 
 /** Versions whose changes need an edit, by operator of the standard domain (ONNX operator changelog). */
-export const STEPS: Readonly<Record<string, Readonly<Record<number, Step>>>> = {
+const STEPS: Readonly<Record<string, Readonly<Record<number, Step>>>> = {
   Attention: { 24: attention24 },
   AveragePool: { 19: averagePool19 },
   BatchNormalization: { 9: batchNorm9, 14: batchNorm14 },
