@@ -1,6 +1,6 @@
 import type { Target } from "./target.ts";
 
-const PROBE = "onnxruntime-node 1.30.0, WebGPU execution provider on software Vulkan";
+const PROBE = "earlier probe of onnxruntime-node 1.30.0, WebGPU provider on software Vulkan; not repeated here";
 const SOURCE_TREE = "onnxruntime source of 2026-03";
 
 /** onnxruntime's WebGPU provider: in browsers and natively. */
@@ -55,7 +55,7 @@ export const webgpu: Target = {
       claim: "the provider is bundled with the Linux package and is called webgpu there and in browsers",
       source: PROBE,
       checked: "2026-11-23",
-      measured: true,
+      measured: false,
     },
     {
       field: "opset",
@@ -69,7 +69,7 @@ export const webgpu: Target = {
       claim: "symbolic dimensions are accepted; static ones avoid shader recompilation",
       source: PROBE,
       checked: "2026-11-23",
-      measured: true,
+      measured: false,
     },
     {
       field: "formats.f16",
@@ -77,7 +77,7 @@ export const webgpu: Target = {
         "shader-f16 is used where the adapter has it: 92 single-operator fp16 models ran on the provider",
       source: PROBE,
       checked: "2026-11-23",
-      measured: true,
+      measured: false,
     },
     {
       field: "formats.bf16",
@@ -92,7 +92,7 @@ export const webgpu: Target = {
         "MatMulNBits runs with 8 bits and block 32 or 128; DequantizeLinear before MatMul is not turned into it; constants fold on the CPU when the model loads",
       source: PROBE,
       checked: "2026-11-23",
-      measured: true,
+      measured: false,
     },
     {
       field: "formats.w4",
@@ -100,14 +100,14 @@ export const webgpu: Target = {
         "MatMulNBits runs with 4 bits and block 32 or 128, zero points as uint8; its fast path wants block 32, K a multiple of 128, N of 16 and accuracy_level 4",
       source: `${PROBE}; ${SOURCE_TREE}`,
       checked: "2026-11-23",
-      measured: true,
+      measured: false,
     },
     {
       field: "compute",
       claim: "arithmetic is done in the graph's type: a product peaking at 153,600 gives infinity in fp16",
       source: PROBE,
       checked: "2026-11-23",
-      measured: true,
+      measured: false,
     },
     {
       field: "spelling.groupNorm",
@@ -115,28 +115,28 @@ export const webgpu: Target = {
         "GroupNorm has no kernel and GroupNormalization is inlined with two nodes left on the CPU; InstanceNormalization runs",
       source: PROBE,
       checked: "2026-11-23",
-      measured: true,
+      measured: false,
     },
     {
       field: "spelling.layerNorm",
       claim: "LayerNormalization runs in fp32 and fp16",
       source: PROBE,
       checked: "2026-11-23",
-      measured: true,
+      measured: false,
     },
     {
       field: "spelling.gelu",
       claim: "Gelu of opset 20 and com.microsoft Gelu both run",
       source: PROBE,
       checked: "2026-11-23",
-      measured: true,
+      measured: false,
     },
     {
       field: "spelling.silu",
       claim: "Sigmoid and Mul run and are fused when the session is made; Swish needs opset 24",
       source: PROBE,
       checked: "2026-11-23",
-      measured: true,
+      measured: false,
     },
     {
       field: "spelling.attention",
@@ -144,14 +144,14 @@ export const webgpu: Target = {
         "MultiHeadAttention runs with separate query, key and value; packed forms and the standard Attention do not",
       source: PROBE,
       checked: "2026-11-23",
-      measured: true,
+      measured: false,
     },
     {
       field: "spelling.rmsNorm",
       claim: "RMSNormalization runs, but only from opset 23",
       source: PROBE,
       checked: "2026-11-23",
-      measured: true,
+      measured: false,
     },
     {
       field: "spelling.affine",
@@ -167,7 +167,7 @@ export const webgpu: Target = {
         "Resize scales stay fp32 by definition and contrib GroupNorm wants fp32 gamma and beta; InstanceNormalization in fp16 is off by 5e-2 on data with mean 3000",
       source: `ONNX operator specification; ${PROBE}`,
       checked: "2026-11-23",
-      measured: true,
+      measured: false,
     },
     {
       field: "align",
