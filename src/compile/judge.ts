@@ -7,6 +7,7 @@ import type { Target } from "../targets/target.ts";
 import { type SeedSummary, seededInputs, type TrajectoryResult, verify } from "../verify/index.ts";
 import { withSession } from "../verify/sessions.ts";
 import { compareLatency } from "./latency.ts";
+import { checkHere } from "./runnable.ts";
 import type { SourceComponent } from "./source.ts";
 import type { BuildContext, Built } from "./targets.ts";
 
@@ -86,20 +87,19 @@ export async function judge(
   const { plan, source } = ctx.prepared;
   const nothing = { latency: null, fidelity: null };
   if (!plan.verify) return { ...nothing, notes: ["not verified: switched off"] };
-  if (!ctx.runnable(component))
-    return { ...nothing, notes: [`not verified: ${component.info.name} is large; --verify does it anyway`] };
+  const obstacle = await ctx.obstacle(component);
+  if (obstacle !== null) return { ...nothing, notes: [`not verified: ${obstacle}`] };
   const path = join(ctx.output.staging, built.path);
   // The runtime at hand runs builds of every target on the CPU: only there do times mean anything.
   const speed = target.kind === "cpu" ? await latency(ctx, built, component.path, path) : null;
   if (source.pipeline.scheduler === null || !component.info.denoiser)
     return { latency: speed, fidelity: null, notes: ["not sampled: the input has no scheduler"] };
-  const found = await fidelity(ctx, built, path);
-  const lost = found?.conditioning?.follows === false;
-  return {
-    latency: speed,
-    fidelity: found,
-    notes: lost ? ["the build no longer follows its condition: see fidelity.conditioning"] : [],
-  };
+  const found = await checkHere(target, () => fidelity(ctx, built, path));
+  const notes: string[] = [];
+  if (found.why !== null) notes.push(`not verified: ${found.why}`);
+  if (found.value?.conditioning?.follows === false)
+    notes.push("the build no longer follows its condition: see fidelity.conditioning");
+  return { latency: speed, fidelity: found.value, notes };
 }
 
 /**
@@ -113,7 +113,8 @@ export async function trajectoryRanges(
   lengths: Bindings,
 ): Promise<RangeStatistics | null> {
   const { source, recipe, plan } = ctx.prepared;
-  if (source.pipeline.scheduler === null || !component.info.denoiser || !ctx.runnable(component)) return null;
+  if (source.pipeline.scheduler === null || !component.info.denoiser) return null;
+  if ((await ctx.obstacle(component)) !== null) return null;
   const { steps, guidance, sampler, samples } = recipe.calibration;
   return await collectRanges(model, ctx.runtime, source.pipeline, {
     seed: plan.seed,

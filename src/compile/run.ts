@@ -12,12 +12,10 @@ import { judge, trajectoryRanges } from "./judge.ts";
 import { MANIFEST, type OutputFolder, openOutput } from "./output.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { lockOf } from "./recipe/resolve.ts";
+import { findObstacles } from "./runnable.ts";
 import { hashSource } from "./source.ts";
 import { type BuildContext, type Built, buildAll, downgradesOf } from "./targets.ts";
 import type { CompileOptions, CompileResult } from "./types.ts";
-
-/** Model bytes up to which a build is run beside the original unless the caller says otherwise: two fit most machines. */
-const RUNNABLE_BYTES = 2 ** 30;
 
 /** Rejects as soon as the signal fires; the work itself is left to end on its own. */
 async function abortable<T>(signal: AbortSignal | undefined, during: string, work: Promise<T>): Promise<T> {
@@ -136,7 +134,7 @@ async function run(
     onEvent: options.onEvent ?? (() => {}),
     signal: options.signal,
     ranges: (component, model, lengths) => trajectoryRanges(ctx, component, model, lengths),
-    runnable: (c) => options.verify === true || modelBytes(c.model) <= RUNNABLE_BYTES,
+    obstacle: findObstacles(runtime, options.verify === true),
     counter: { done: 0, total: stepsOf(prepared) },
   };
   // Reading the input for its hash overlaps with the passes; a failure shows where the hash is needed.

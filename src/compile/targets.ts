@@ -14,6 +14,7 @@ import { flopsOf } from "./flops.ts";
 import type { OutputFolder } from "./output.ts";
 import type { ComponentPlan } from "./plan.ts";
 import type { Prepared } from "./prepare.ts";
+import { checkHere, type Obstacle } from "./runnable.ts";
 import { deduceBindings } from "./shapes.ts";
 import { componentBytes, type SourceComponent } from "./source.ts";
 
@@ -44,8 +45,7 @@ export interface BuildContext {
     model: Model,
     lengths: Bindings,
   ) => Promise<RangeStatistics | null>;
-  /** Whether a component is small enough to be run beside the original, or the caller insists. */
-  readonly runnable: (component: SourceComponent) => boolean;
+  readonly obstacle: Obstacle;
   readonly signal: AbortSignal | undefined;
   readonly counter: { done: number; readonly total: number };
 }
@@ -75,42 +75,33 @@ function fits(component: SourceComponent, feeds: ReadonlyMap<string, Dense>, mod
 async function proof(
   ctx: BuildContext,
   component: SourceComponent,
-  target: string,
+  target: Target,
   exact: Model,
 ): Promise<{ exactness: Exactness | null; note: string | null }> {
   const { prepared, runtime } = ctx;
-  const name = component.info.name;
+  const { name, denoiser } = component.info;
   if (!prepared.plan.verify) return { exactness: null, note: null };
-  if (!ctx.runnable(component))
-    return {
-      exactness: null,
-      note: `${name}: exactness not proven, the model is large; --verify does it anyway`,
-    };
-  const reference = component.info.denoiser
-    ? prepared.source.reference.filter((feeds) => fits(component, feeds, exact))
-    : [];
-  const asked = askedFor(prepared, component, target);
-  const bindings = { ...deduceBindings(component.info, asked).found, ...asked };
+  const skipped = (why: string) => ({ exactness: null, note: `${name}: exactness not proven: ${why}` });
+  const obstacle = await ctx.obstacle(component);
+  if (obstacle !== null) return skipped(obstacle);
   ctx.onEvent({
     kind: "stage",
-    target,
+    target: target.id,
     component: name,
     stage: "proving exactness",
     step: ctx.counter.done,
     steps: ctx.counter.total,
   });
-  return {
-    exactness: await proveExact({
-      runtime,
-      component,
-      target,
-      exact,
-      reference,
-      bindings,
-      seed: prepared.plan.seed,
-    }),
-    note: null,
-  };
+  const reference = denoiser
+    ? prepared.source.reference.filter((feeds) => fits(component, feeds, exact))
+    : [];
+  const asked = askedFor(prepared, component, target.id);
+  const bindings = { ...deduceBindings(component.info, asked).found, ...asked };
+  const { seed } = prepared.plan;
+  const found = await checkHere(target, () =>
+    proveExact({ runtime, component, target: target.id, exact, reference, bindings, seed }),
+  );
+  return found.value === null ? skipped(found.why) : { exactness: found.value, note: null };
 }
 
 async function buildOne(
@@ -134,7 +125,7 @@ async function buildOne(
     onEvent: ctx.onEvent,
     counter: ctx.counter,
   });
-  const { exactness, note } = await proof(ctx, component, target.id, chain.exact);
+  const { exactness, note } = await proof(ctx, component, target, chain.exact);
   const path = `${target.id}/${component.file}`;
   const written = await writeComponent(chain.model, path, {
     output: ctx.output,
