@@ -1,8 +1,8 @@
 import { resolve } from "node:path";
 import { fail } from "../diagnostics/index.ts";
+import { isFloat } from "../ir/dtype.ts";
 import type { Dense } from "../ir/evaluator.ts";
 import { createRng, gaussian } from "../numeric/rng.ts";
-import { isFloat } from "../ir/dtype.ts";
 import type { Runtime } from "../runtime/index.ts";
 import { fitted, portArray } from "./arrays.ts";
 import { denseFrom, rows } from "./dense.ts";

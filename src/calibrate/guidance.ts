@@ -1,7 +1,7 @@
-import type { Dense } from "../ir/evaluator.ts";
 import { elementCount } from "../ir/dtype.ts";
-import { floats, stack } from "./dense.ts";
+import type { Dense } from "../ir/evaluator.ts";
 import type { EncodedCondition } from "./conditions.ts";
+import { floats, stack } from "./dense.ts";
 import type { InputRoles } from "./roles.ts";
 
 /** How conditional and unconditional outputs are combined. */

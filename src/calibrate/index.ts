@@ -1,5 +1,5 @@
 /** Pipelines, schedules, conditions and sampled trajectories; statistics of activations along them. */
-export { type Component, type ComponentKind, componentKind, declaredSizes } from "./component.ts";
+export type { Component, ComponentKind } from "./component.ts";
 export {
   type ConditionSet,
   conditionsFromNpz,
@@ -8,9 +8,9 @@ export {
   resolveConditions,
   syntheticConditions,
 } from "./conditions.ts";
-export { convert, denseFrom, floats, numbersOf, rows, stack } from "./dense.ts";
-export { type Denoiser, feedPieces, sessionDenoiser } from "./denoiser.ts";
-export { conditioningEffect, type Guidance, guidanceHalves, guide, splitVariance } from "./guidance.ts";
+export { type Denoiser, sessionDenoiser } from "./denoiser.ts";
+export { denseFrom, floats, numbersOf, rows, stack } from "./dense.ts";
+export { conditioningEffect, type Guidance, guide, splitVariance } from "./guidance.ts";
 export { instrument, type Observed, observableValues } from "./instrument.ts";
 export { editDistance, nearestName } from "./nearest.ts";
 export { type Npz, parseNpz, readNpz } from "./npz.ts";
@@ -39,16 +39,13 @@ export {
   type Trajectory,
   type TrajectoryOptions,
 } from "./sampler.ts";
-export { type SamplingDescription, samplingSchema } from "./sampling.ts";
-export {
-  createScheduler,
-  type Prediction,
-  type SamplerId,
-  type Scheduler,
-  type ScheduleOverrides,
-  type SchedulerRun,
-  samplerIds,
-  samplerNamed,
+export type { SamplingDescription } from "./sampling.ts";
+export type {
+  Prediction,
+  SamplerId,
+  ScheduleOverrides,
+  Scheduler,
+  SchedulerRun,
 } from "./schedulers/index.ts";
 export {
   calibrationSeeds,

@@ -1,7 +1,7 @@
 import { cloneModel } from "../ir/clone.ts";
 import { DTYPES, isFloat } from "../ir/dtype.ts";
 import { Graph, intAttr, type Model, type ValueId } from "../ir/graph.ts";
-import { inferShapes, type InferredShapes } from "../ir/infer.ts";
+import { type InferredShapes, inferShapes } from "../ir/infer.ts";
 import { PatchBuilder } from "../ir/patch.ts";
 import { i64Tensor } from "../ir/tensor.ts";
 import { tensorType } from "../ir/types.ts";

@@ -7,7 +7,7 @@ import { type Component, componentKind } from "./component.ts";
 import { asObject, fileExists, readJson } from "./json.ts";
 import { DEFAULT_SAMPLING, readSampling, type SamplingDescription } from "./sampling.ts";
 import { checkConfig } from "./schedulers/config.ts";
-import { createScheduler, type ScheduleOverrides, samplerNamed, type Scheduler } from "./schedulers/index.ts";
+import { createScheduler, type ScheduleOverrides, type Scheduler, samplerNamed } from "./schedulers/index.ts";
 
 /** A diffusion pipeline on disk: descriptions only, no model is loaded. */
 export interface Pipeline {

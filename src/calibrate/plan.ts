@@ -1,12 +1,12 @@
-import { type ConditionSet, type ResolveOptions, resolveConditions } from "./conditions.ts";
+import type { Runtime } from "../runtime/index.ts";
 import { declaredSizes } from "./component.ts";
+import { type ConditionSet, type ResolveOptions, resolveConditions } from "./conditions.ts";
 import type { Denoiser } from "./denoiser.ts";
 import type { Guidance } from "./guidance.ts";
 import { type Pipeline, pipelineDenoiser, pipelineScheduler } from "./pipeline.ts";
 import { sampleShape } from "./roles.ts";
 import type { TrajectoryOptions } from "./sampler.ts";
 import type { Prediction } from "./schedulers/index.ts";
-import type { Runtime } from "../runtime/index.ts";
 
 /** Settings that replace what the pipeline describes. */
 export interface PlanOptions {

@@ -2,12 +2,12 @@ import { type Diagnostic, diagnostic } from "../diagnostics/index.ts";
 import type { Dense } from "../ir/evaluator.ts";
 import type { Model } from "../ir/graph.ts";
 import type { Runtime, Session } from "../runtime/index.ts";
-import { floats, rows, stack } from "./dense.ts";
 import { type Denoiser, denoiserOutput, feedPieces } from "./denoiser.ts";
+import { floats, rows, stack } from "./dense.ts";
 import { instrument, type Observed, observableValues, REDUCTIONS } from "./instrument.ts";
-import { pipelineDenoiser, type Pipeline } from "./pipeline.ts";
-import { type InputRoles, inputRoles } from "./roles.ts";
+import { type Pipeline, pipelineDenoiser } from "./pipeline.ts";
 import { type PlanOptions, planTrajectory } from "./plan.ts";
+import { type InputRoles, inputRoles } from "./roles.ts";
 import { sampleTrajectory } from "./sampler.ts";
 import { calibrationSeeds } from "./seeds.ts";
 

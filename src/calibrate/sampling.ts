@@ -87,7 +87,7 @@ const properties = {
 };
 
 /** JSON Schema of `diffpress.json`. */
-export const samplingSchema = { type: "object", properties, additionalProperties: false };
+const samplingSchema = { type: "object", properties, additionalProperties: false };
 
 const validate = new Ajv({ allErrors: true, strict: true, allowUnionTypes: true }).compile(samplingSchema);
 

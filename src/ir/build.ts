@@ -48,7 +48,7 @@ function isList(value: AttrInput): value is readonly number[] | readonly string[
 }
 
 /** Plain JS values to {@link Attr}; see {@link AttrInput}. */
-export function toAttr(value: AttrInput): Attr {
+function toAttr(value: AttrInput): Attr {
   if (typeof value === "number")
     return Number.isInteger(value) ? intAttr(value) : { kind: "float", value: Math.fround(value) };
   if (typeof value === "bigint") return intAttr(value);

@@ -1,5 +1,5 @@
-import { guided, type Predictor } from "./predictor.ts";
 import { energies, ratioDb } from "./metrics/sqnr.ts";
+import { guided, type Predictor } from "./predictor.ts";
 import type { ProbePoint } from "./trajectory.ts";
 import type { NoiseFloor } from "./types.ts";
 

@@ -12,9 +12,9 @@ import { noiseFloor, type ProbeResult, probePredictor, split } from "./floor.ts"
 import type { SampleRange } from "./metrics/psnr.ts";
 import type { VerifyOptions } from "./options.ts";
 import type { Predictor } from "./predictor.ts";
+import { fixedDims, withSession } from "./sessions.ts";
 import { planSettings, type Setting } from "./settings.ts";
 import { sidePredictor } from "./side.ts";
-import { fixedDims, withSession } from "./sessions.ts";
 import { agreementOf, settingResult } from "./summary.ts";
 import { compareTrajectories, type Draw, type TrajectoryRecord } from "./trajectory.ts";
 import type { TrajectoryResult } from "./types.ts";

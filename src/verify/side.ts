@@ -1,6 +1,6 @@
 import type { ConditionSet, EncodedCondition } from "../calibrate/conditions.ts";
-import { denseFrom, floats, rows, stack } from "../calibrate/dense.ts";
 import type { Denoiser } from "../calibrate/denoiser.ts";
+import { denseFrom, floats, rows, stack } from "../calibrate/dense.ts";
 import type { InputRoles } from "../calibrate/roles.ts";
 import type { Dense } from "../ir/evaluator.ts";
 import { type Prediction, type Predictor, separate } from "./predictor.ts";

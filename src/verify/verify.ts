@@ -55,7 +55,7 @@ export async function verify(
 }
 
 /** Compares two models on the same seeded inputs: for components nobody samples, and for exact passes. */
-export async function verifyModels(
+async function verifyModels(
   reference: string | Model,
   candidate: string | Model,
   options: VerifyOptions,

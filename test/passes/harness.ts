@@ -62,10 +62,6 @@ export function wave(dims: readonly number[], phase = 0): Dense {
   return { dtype: "f32", dims, bytes: new Uint8Array(data.buffer) };
 }
 
-export function i64(values: readonly number[], dims: readonly number[] = [values.length]): Dense {
-  return { dtype: "i64", dims, bytes: new Uint8Array(BigInt64Array.from(values.map(BigInt)).buffer) };
-}
-
 export function floats(d: Dense): Float32Array {
   if (d.dtype !== "f32" || d.bytes.length !== byteLength("f32", elementCount(d.dims)))
     throw new Error("not f32");
@@ -89,10 +85,4 @@ export async function difference(a: Model, b: Model, feeds: Record<string, Dense
     for (const [i, v] of p.entries()) worst = Math.max(worst, Math.abs(v - q[i]!));
   }
   return worst;
-}
-
-/** The value of that name. */
-export function valueNamed(model: Model, name: string): ValueId {
-  for (const v of model.graph.values()) if (v.name === name) return v.id;
-  throw new Error(`no value ${name}`);
 }

@@ -1,7 +1,7 @@
 import { Ajv } from "ajv";
 import { fail } from "../../diagnostics/index.ts";
-import { editDistance, nearestName } from "../nearest.ts";
 import type { Json } from "../../ir/tensor.ts";
+import { editDistance, nearestName } from "../nearest.ts";
 import type { SamplerId, SchedulerConfig } from "./types.ts";
 
 /** Most training timesteps a configuration may declare; published ones use 1,000 to 4,000. */

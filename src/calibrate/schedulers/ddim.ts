@@ -1,7 +1,7 @@
 import { alphaBars } from "./betas.ts";
 import { cleanSample, combine, impliedNoise, limitSample, required } from "./prediction.ts";
 import { spacedTimesteps } from "./spacing.ts";
-import type { Scheduler, SchedulerConfig, ScheduleOptions } from "./types.ts";
+import type { ScheduleOptions, Scheduler, SchedulerConfig } from "./types.ts";
 
 /**
  * Denoising diffusion implicit models (Song et al. 2020, equation 12). `eta` 0 is deterministic, 1 is ancestral. The

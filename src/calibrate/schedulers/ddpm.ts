@@ -1,7 +1,7 @@
 import { alphaBars } from "./betas.ts";
 import { cleanSample, limitSample, required } from "./prediction.ts";
 import { spacedTimesteps } from "./spacing.ts";
-import type { Scheduler, SchedulerConfig, ScheduleOptions } from "./types.ts";
+import type { ScheduleOptions, Scheduler, SchedulerConfig } from "./types.ts";
 
 /** Smallest posterior variance; at the last step it would be 0, whose logarithm is not finite. */
 const MIN_VARIANCE = 1e-20;

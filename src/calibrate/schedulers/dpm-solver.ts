@@ -1,6 +1,6 @@
 import { solverGrid } from "./multistep.ts";
 import { cleanSample, combine, difference, limitSample, type Numbers, required } from "./prediction.ts";
-import type { Scheduler, SchedulerConfig, ScheduleOptions } from "./types.ts";
+import type { ScheduleOptions, Scheduler, SchedulerConfig } from "./types.ts";
 
 /** Up to how many steps `lower_order_final` takes effect: with more, the last steps are short enough. */
 const FEW_STEPS = 15;

@@ -2,7 +2,7 @@ import { positiveAlphaBars, trainingSigmas } from "./betas.ts";
 import { cleanSample, combine, required } from "./prediction.ts";
 import { append, exponentialSigmas, interpolate, respaced, timestepOf } from "./sigmas.ts";
 import { spacedTimesteps } from "./spacing.ts";
-import type { Numbers, Scheduler, SchedulerConfig, ScheduleOptions } from "./types.ts";
+import type { Numbers, ScheduleOptions, Scheduler, SchedulerConfig } from "./types.ts";
 
 const f32 = Math.fround;
 

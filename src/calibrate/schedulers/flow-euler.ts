@@ -2,7 +2,7 @@ import { fail } from "../../diagnostics/index.ts";
 import { combine, required } from "./prediction.ts";
 import { append, respaced } from "./sigmas.ts";
 import { linspace } from "./spacing.ts";
-import type { Numbers, Scheduler, SchedulerConfig, ScheduleOptions } from "./types.ts";
+import type { Numbers, ScheduleOptions, Scheduler, SchedulerConfig } from "./types.ts";
 
 /** How a time in (0, 1] is moved towards noise for large images (Esser et al. 2024, section 5.3.2). */
 function shifter(config: SchedulerConfig, options: ScheduleOptions): (s: number) => number {

@@ -1,6 +1,6 @@
 import { cleanInSigmaSpace, scaleBySigma, sigmaSchedule, startingSigma } from "./euler.ts";
 import { difference, limitSample } from "./prediction.ts";
-import type { Scheduler, SchedulerConfig, ScheduleOptions } from "./types.ts";
+import type { ScheduleOptions, Scheduler, SchedulerConfig } from "./types.ts";
 
 /**
  * Heun's second-order steps (Karras et al. 2022, algorithm 1 without churn): two model calls per step, the second at the

@@ -10,7 +10,7 @@ import { flowEuler } from "./flow-euler.ts";
 import { heun } from "./heun.ts";
 import { lcm } from "./lcm.ts";
 import { pndm } from "./pndm.ts";
-import type { Prediction, SamplerId, Scheduler, SchedulerConfig, ScheduleOptions } from "./types.ts";
+import type { Prediction, SamplerId, ScheduleOptions, Scheduler, SchedulerConfig } from "./types.ts";
 import { unipc } from "./unipc.ts";
 
 interface SamplerEntry {
@@ -33,7 +33,7 @@ const SAMPLERS: Readonly<Record<SamplerId, SamplerEntry>> = {
 };
 
 /** Every sampler id, in documentation order. */
-export const samplerIds = Object.keys(SAMPLERS) as readonly SamplerId[];
+const samplerIds = Object.keys(SAMPLERS) as readonly SamplerId[];
 
 /** Settings that replace what the configuration file says. */
 export interface ScheduleOverrides {

@@ -1,7 +1,7 @@
 import { fail } from "../../diagnostics/index.ts";
 import { alphaBars } from "./betas.ts";
 import { cleanSample, combine, limitSample, required } from "./prediction.ts";
-import type { Scheduler, SchedulerConfig, ScheduleOptions } from "./types.ts";
+import type { ScheduleOptions, Scheduler, SchedulerConfig } from "./types.ts";
 
 /** Standard deviation of the data the boundary conditions assume. */
 const DATA_SIGMA = 0.5;

@@ -1,7 +1,7 @@
 import { positiveAlphaBars, trainingSigmas } from "./betas.ts";
 import { append, exponentialSigmas, interpolate, respaced, timestepOf } from "./sigmas.ts";
 import { linspace, roundHalfEven, spacedTimesteps } from "./spacing.ts";
-import type { SchedulerConfig, ScheduleOptions } from "./types.ts";
+import type { ScheduleOptions, SchedulerConfig } from "./types.ts";
 
 /** Grid of a multistep solver: entry `i` belongs to call `i`, the last entry to the finished sample. */
 export interface SolverGrid {

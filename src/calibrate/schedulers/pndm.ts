@@ -1,7 +1,7 @@
 import { alphaBars } from "./betas.ts";
 import { combine, type Numbers } from "./prediction.ts";
 import { spacedTimesteps } from "./spacing.ts";
-import type { Scheduler, SchedulerConfig, ScheduleOptions } from "./types.ts";
+import type { ScheduleOptions, Scheduler, SchedulerConfig } from "./types.ts";
 
 /** Adams-Bashforth weights of the newest outputs, newest first, by how many there are. */
 const WEIGHTS: readonly (readonly number[])[] = [

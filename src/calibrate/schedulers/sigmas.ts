@@ -1,5 +1,5 @@
-import type { SchedulerConfig } from "./types.ts";
 import { linspace } from "./spacing.ts";
+import type { SchedulerConfig } from "./types.ts";
 
 /** Linear interpolation of a table at a fractional index, clamped at both ends. */
 export function interpolate(table: Float64Array, at: number): number {

@@ -1,6 +1,6 @@
 import { solverGrid } from "./multistep.ts";
 import { cleanSample, combine, difference, impliedNoise, limitSample, type Numbers } from "./prediction.ts";
-import type { Scheduler, SchedulerConfig, ScheduleOptions } from "./types.ts";
+import type { ScheduleOptions, Scheduler, SchedulerConfig } from "./types.ts";
 
 /** Solves a small dense system by Gaussian elimination with partial pivoting; both arguments are consumed. */
 function solve(a: number[][], b: number[]): number[] {

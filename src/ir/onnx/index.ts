@@ -3,8 +3,8 @@ export type { ExternalOptions } from "./layout.ts";
 export { decodeModel, readModel } from "./read.ts";
 export {
   encodeModel,
-  writeModel,
   type WriteOptions,
   type WriteProgress,
   type WrittenModel,
+  writeModel,
 } from "./write.ts";

@@ -18,9 +18,9 @@ export interface ExternalOptions {
   readonly linked?: (tensor: Tensor) => { readonly file: string; readonly offset: number } | null;
 }
 
-export const DEFAULT_THRESHOLD = 1024;
-export const DEFAULT_ALIGN = 4096;
-export const DEFAULT_TOTAL = 2 ** 20;
+const DEFAULT_THRESHOLD = 1024;
+const DEFAULT_ALIGN = 4096;
+const DEFAULT_TOTAL = 2 ** 20;
 
 /**
  * Integers this wide are shapes, axes and indices. Some onnxruntime versions need them during graph optimisation and
@@ -45,7 +45,7 @@ export interface Layout {
 }
 
 /** Every initializer of the model, subgraphs and functions included, in the order they are written. */
-export function initializers(model: Model): Stored[] {
+function initializers(model: Model): Stored[] {
   const out: Stored[] = [];
   const walk = (graph: Graph): void => {
     for (const v of graph.values()) {

@@ -1,14 +1,14 @@
 import { fail } from "../../diagnostics/index.ts";
 import type { Attr, ModelFunction } from "../graph.ts";
 import type { TensorSource } from "../tensor.ts";
-import { bindAttr, type BindContext, bindGraph, plainDomain } from "./bind.ts";
+import { type BindContext, bindAttr, bindGraph, plainDomain } from "./bind.ts";
 import type { Cursor } from "./cursor.ts";
 import { NODE_BYTES } from "./limits.ts";
-import { type AttrMeta, type FunctionMeta, kept, type Kept, type OpsetMeta } from "./meta.ts";
+import { type AttrMeta, type FunctionMeta, type Kept, kept, type OpsetMeta } from "./meta.ts";
 import type { RawAttr, RawInfo, RawNode, ReadContext } from "./raw.ts";
 import { readAttribute } from "./read-attribute.ts";
 import { readInfo, readNode } from "./read-graph.ts";
-import { fieldBit, FUNCTION, OPSET } from "./schema.ts";
+import { FUNCTION, fieldBit, OPSET } from "./schema.ts";
 
 /** A FunctionProto before its names are bound. */
 export interface RawFunction {

@@ -3,8 +3,8 @@ import {
   type AttrMeta,
   type FunctionMeta,
   type GraphMeta,
-  metaOf,
   type ModelMeta,
+  metaOf,
   type NodeMeta,
   type OpsetMeta,
   type TensorMeta,
@@ -12,7 +12,7 @@ import {
   type ValueMeta,
 } from "./meta.ts";
 import { type Names, namesOf } from "./names.ts";
-import { ATTRIBUTE, ATTRIBUTE_TYPES, fieldBit, FUNCTION, GRAPH, MODEL, NODE, OPSET } from "./schema.ts";
+import { ATTRIBUTE, ATTRIBUTE_TYPES, FUNCTION, fieldBit, GRAPH, MODEL, NODE, OPSET } from "./schema.ts";
 import { Sink } from "./sink.ts";
 import { type Placement, writeSparse, writeTensor } from "./write-tensor.ts";
 import { writeInfo, writeTypeField } from "./write-type.ts";

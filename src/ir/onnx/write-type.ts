@@ -27,7 +27,7 @@ export function writeTypeField(
 }
 
 /** Writes the fields of a TypeProto. Dims that contain an unknown become dims without value. */
-export function writeType(out: Sink, type: ValueType): void {
+function writeType(out: Sink, type: ValueType): void {
   switch (type.kind) {
     case "tensor":
     case "sparse":

@@ -49,7 +49,7 @@ export function floats(field: number, values: readonly number[]): Field {
   return sub(field, new Uint8Array(Float32Array.from(values).buffer));
 }
 /** A group with one varint field inside: deprecated, but protobuf. */
-export function group(field: number): Field {
+function group(field: number): Field {
   return Writer.create()
     .uint32(field * 8 + 3)
     .uint32(8)

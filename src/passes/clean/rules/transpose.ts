@@ -5,7 +5,7 @@ import type { RewriteContext, Rule } from "../../rewrite.ts";
 import { reshapeTarget } from "./reshape.ts";
 
 /** The permutation of a Transpose; the default reverses the axes. `null` when the rank is unknown. */
-export function permOf(c: RewriteContext, node: Node): readonly number[] | null {
+function permOf(c: RewriteContext, node: Node): readonly number[] | null {
   const perm = attrInts(node, "perm");
   if (perm !== undefined) return perm;
   const rank = c.shape(node.inputs[0])?.length;
