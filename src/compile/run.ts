@@ -1,7 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Diagnostic, diagnostic, fail } from "../diagnostics/index.ts";
-import { modelBytes } from "../ir/weights.ts";
 import type { BudgetResult, Report, TargetReport } from "../report/types.ts";
 import { createRuntime, describeEnvironment, type Runtime } from "../runtime/index.ts";
 import type { Target } from "../targets/target.ts";

@@ -1,5 +1,5 @@
 import { DiffpressError } from "../diagnostics/index.ts";
-import { modelBytes } from "../passes/runner.ts";
+import { modelBytes } from "../ir/weights.ts";
 import type { Runtime } from "../runtime/index.ts";
 import type { Target } from "../targets/target.ts";
 import { withSession } from "../verify/sessions.ts";
