@@ -1,7 +1,7 @@
 import { afterAll } from "vitest";
 import { byteLength, elementCount } from "../../src/ir/dtype.ts";
 import type { Dense } from "../../src/ir/evaluator.ts";
-import type { Model, ValueId } from "../../src/ir/graph.ts";
+import type { Model } from "../../src/ir/graph.ts";
 import { type InferredShapes, inferShapes } from "../../src/ir/infer.ts";
 import type { Decision, Pass } from "../../src/passes/pass.ts";
 import { createRuntime, type Runtime } from "../../src/runtime/index.ts";
