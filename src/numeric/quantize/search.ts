@@ -45,8 +45,10 @@ function squareError(x: Float32Array, start: number, end: number, t: Trial): num
     const stop = Math.min(end, at + CHECK);
     for (; at < stop; at++) {
       const v = x[at]! * inverse;
-      const r = v + ROUND - ROUND;
-      const d = v - Math.max(lo, Math.min(hi, r));
+      let q = v + ROUND - ROUND;
+      if (q < lo) q = lo;
+      else if (q > hi) q = hi;
+      const d = v - q;
       sum += d * d;
     }
     if (sum > limit) return sum;
@@ -63,8 +65,10 @@ function powerError(x: Float32Array, start: number, end: number, t: Trial): numb
     const stop = Math.min(end, at + CHECK);
     for (; at < stop; at++) {
       const v = x[at]! * inverse;
-      const r = v + ROUND - ROUND;
-      sum += power24(Math.abs(v - Math.max(lo, Math.min(hi, r))));
+      let q = v + ROUND - ROUND;
+      if (q < lo) q = lo;
+      else if (q > hi) q = hi;
+      sum += power24(v > q ? v - q : q - v);
     }
     if (sum > limit) return sum;
   }
@@ -78,8 +82,10 @@ function histogramError(n: number, t: Trial, p: 2 | 2.4): number {
   let sum = 0;
   for (let i = 0; i < n; i++) {
     const v = means[i]! * inverse;
-    const r = v + ROUND - ROUND;
-    sum += counts[i]! * power(Math.abs(v - Math.max(lo, Math.min(hi, r))), p);
+    let q = v + ROUND - ROUND;
+    if (q < lo) q = lo;
+    else if (q > hi) q = hi;
+    sum += counts[i]! * power(v > q ? v - q : q - v, p);
   }
   return sum;
 }
