@@ -8,7 +8,7 @@ import { VERSION } from "../version.ts";
 import { checkBudgets } from "./budgets.ts";
 import { type BuildFacts, recipeHash, writeDescriptions } from "./describe.ts";
 import { judge, trajectoryRanges } from "./judge.ts";
-import { MANIFEST, type OutputFolder, openOutput } from "./output.ts";
+import { type OutputFolder, openOutput } from "./output.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { lockOf } from "./recipe/resolve.ts";
 import { findObstacles } from "./runnable.ts";
