@@ -1,7 +1,7 @@
+import type { TimeInput } from "../child/time-pair.ts";
 import { runScript } from "./child.ts";
 import type { Dims } from "./feeds.ts";
 import { median, medianRatio } from "./stats.ts";
-import type { TimeInput } from "../child/time-pair.ts";
 
 /** Original against build: seconds a run and how many times faster the build is. */
 export interface PairResult {

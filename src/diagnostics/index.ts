@@ -1,12 +1,12 @@
 import { calibrateCodes } from "./calibrate.ts";
 import { compileCodes } from "./compile.ts";
+import type { CodeSpec, Severity } from "./define.ts";
 import { irCodes } from "./ir.ts";
 import { onnxCodes } from "./onnx.ts";
 import { opsCodes } from "./ops.ts";
 import { passesCodes } from "./passes.ts";
 import { runtimeCodes } from "./runtime.ts";
 import { targetsCodes } from "./targets.ts";
-import type { CodeSpec, Severity } from "./define.ts";
 
 /** Every code, by area. `docs/codes.md` is generated from it. */
 export const CODES = {

@@ -1,5 +1,5 @@
-import type { Model } from "./graph.ts";
 import type { DType } from "./dtype.ts";
+import type { Model } from "./graph.ts";
 
 /** A dense array in memory. `data` is in ONNX `raw_data` layout. */
 export interface Dense {

@@ -1,6 +1,6 @@
 import { fitRow, quantizeRow } from "./quantize/fit.ts";
-import type { Fit } from "./quantize/place.ts";
 import { gridOf, type RangeSearch, type ScaleType } from "./quantize/grid.ts";
+import type { Fit } from "./quantize/place.ts";
 import { axisRows, forEachRow } from "./quantize/rows.ts";
 
 /**

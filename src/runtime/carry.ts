@@ -1,4 +1,4 @@
-import { type DType, DTYPES } from "../ir/dtype.ts";
+import { DTYPES, type DType } from "../ir/dtype.ts";
 import type { Dense } from "../ir/evaluator.ts";
 import { Graph, intAttr, type Model, type Node, type Value, type ValueId } from "../ir/graph.ts";
 import { tensorType } from "../ir/types.ts";

@@ -1,5 +1,5 @@
 import { fail } from "../diagnostics/index.ts";
-import { type DType, DTYPES } from "../ir/dtype.ts";
+import { DTYPES, type DType } from "../ir/dtype.ts";
 import {
   type Attr,
   attrInt,

@@ -1,6 +1,7 @@
 import type { Target } from "./target.ts";
 
-const PROBE = "earlier probe of onnxruntime-node 1.30.0, WebGPU provider on software Vulkan; not repeated here";
+const PROBE =
+  "earlier probe of onnxruntime-node 1.30.0, WebGPU provider on software Vulkan; not repeated here";
 const SOURCE_TREE = "onnxruntime source of 2026-03";
 
 /** onnxruntime's WebGPU provider: in browsers and natively. */

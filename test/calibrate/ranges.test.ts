@@ -17,8 +17,8 @@ import { ModelBuilder } from "../../src/ir/build.ts";
 import { intAttr, type Model } from "../../src/ir/graph.ts";
 import { readModel } from "../../src/ir/onnx/index.ts";
 import { f32Tensor } from "../../src/ir/tensor.ts";
-import { createRuntime, type Runtime } from "../../src/runtime/index.ts";
 import { tensorType } from "../../src/ir/types.ts";
+import { createRuntime, type Runtime } from "../../src/runtime/index.ts";
 
 const FIXTURE = fileURLToPath(new URL("../../fixtures/cifar-unet", import.meta.url));
 

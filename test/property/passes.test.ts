@@ -6,7 +6,7 @@ import { verifyModel } from "../../src/ir/verify.ts";
 import { passes } from "../../src/passes/index.ts";
 import { createRuntime, type Runtime } from "../../src/runtime/index.ts";
 import { toNumbers } from "../laws/numbers.ts";
-import { applyPass, type Subject, distance, outputsOf, signature } from "../laws/subject.ts";
+import { applyPass, distance, outputsOf, type Subject, signature } from "../laws/subject.ts";
 import { buildProgram, programs } from "./random-graph.ts";
 
 /** Sums of at most 6 terms through at most 14 operators, some with gains above one. */

@@ -9,6 +9,7 @@ import type { Model } from "../../src/ir/graph.ts";
 import { encodeModel, readModel, writeModel } from "../../src/ir/onnx/index.ts";
 import { f32Tensor, type Tensor } from "../../src/ir/tensor.ts";
 import { tensorType } from "../../src/ir/types.ts";
+import { instructionSets } from "../../src/runtime/environment.ts";
 import {
   createRuntime,
   describeEnvironment,
@@ -17,7 +18,6 @@ import {
   profileModel,
   type Runtime,
 } from "../../src/runtime/index.ts";
-import { instructionSets } from "../../src/runtime/environment.ts";
 import { bytesOf } from "../../src/runtime/kernels/elements.ts";
 import { quantizeChannel } from "../../src/runtime/kernels/quantize-channel.ts";
 import { transposeTensor } from "../../src/runtime/kernels/transpose.ts";

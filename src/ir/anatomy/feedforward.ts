@@ -1,5 +1,5 @@
 import type { NodeId, ValueId } from "../graph.ts";
-import { any, made, matchValue, op, oneOf, type Pattern } from "../pattern/index.ts";
+import { any, made, matchValue, oneOf, op, type Pattern } from "../pattern/index.ts";
 import { type Draft, MADE, type Workshop } from "./draft.ts";
 import type { Linear } from "./linear.ts";
 import { residualAfter } from "./residual.ts";

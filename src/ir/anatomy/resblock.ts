@@ -1,4 +1,5 @@
 import type { Node, NodeId, ValueId } from "../graph.ts";
+import { isScalar } from "../pattern/checks.ts";
 import {
   any,
   chain,
@@ -6,11 +7,10 @@ import {
   made,
   match,
   type NodePattern,
-  op,
   oneOf,
+  op,
   type Pattern,
 } from "../pattern/index.ts";
-import { isScalar } from "../pattern/checks.ts";
 import { type Draft, MADE, type Workshop } from "./draft.ts";
 import type { Linear } from "./linear.ts";
 import type { ResBlockPart } from "./types.ts";

@@ -1,6 +1,6 @@
 import type { Node, ValueId } from "../graph.ts";
-import { opName } from "../pattern/index.ts";
 import { intOr } from "../pattern/constant.ts";
+import { opName } from "../pattern/index.ts";
 import type { Draft, Workshop } from "./draft.ts";
 import type { ResBlockPart, SamplerPart, SkipConcatPart } from "./types.ts";
 import { forward, ordered } from "./walk.ts";

@@ -1,7 +1,7 @@
 import type { ValueId } from "../graph.ts";
-import { any, constant, made, match, type NodePattern, op, oneOf } from "../pattern/index.ts";
 import { means } from "../pattern/checks.ts";
 import { intOr } from "../pattern/constant.ts";
+import { any, constant, made, match, type NodePattern, oneOf, op } from "../pattern/index.ts";
 import { type Draft, MADE, type Workshop } from "./draft.ts";
 import type { ActivationPart, ModulationPart, NormPart } from "./types.ts";
 import { layersBehind, ordered } from "./walk.ts";

@@ -1,5 +1,5 @@
 import { atLeast, ceilDim, floorDim, maxDim, minDim, negDim } from "../dim.ts";
-import { type DType, dtypeOf, DTYPES } from "../dtype.ts";
+import { DTYPES, type DType, dtypeOf } from "../dtype.ts";
 import type { Dim } from "../types.ts";
 import { ARITHMETIC, castElement, followElementwise, isFollowed } from "./data-rules.ts";
 import { broadcast, count, hasInput, MANY } from "./shape-rules.ts";

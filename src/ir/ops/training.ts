@@ -1,4 +1,4 @@
-import { MANY, count, sameAs } from "./shape-rules.ts";
+import { count, MANY, sameAs } from "./shape-rules.ts";
 import type { OpSpec } from "./spec.ts";
 
 const DOMAIN = "ai.onnx.preview.training";

@@ -1,8 +1,8 @@
 import type { Node, NodeId, ValueId } from "../graph.ts";
 import { means } from "./checks.ts";
 import { floatOr, type MatchScope, stringOr } from "./constant.ts";
-import { escapes, further, match, type Mismatch, opName, type Outcome } from "./match.ts";
-import { any, constant, type NodePattern, op, oneOf, type Pattern } from "./pattern.ts";
+import { escapes, further, type Mismatch, match, type Outcome, opName } from "./match.ts";
+import { any, constant, type NodePattern, oneOf, op, type Pattern } from "./pattern.ts";
 
 /** A recognised elementwise non-linearity. */
 export interface ActivationMatch {

@@ -2,7 +2,7 @@ import type { Node, ValueId } from "../graph.ts";
 import { type AttentionMatch, isZero } from "./attention.ts";
 import { floatOr, intOr, type MatchScope } from "./constant.ts";
 import { type AttentionInput, dimAt, traceBack } from "./heads.ts";
-import { type Mismatch, opName, type Outcome } from "./match.ts";
+import { type Mismatch, type Outcome, opName } from "./match.ts";
 
 /** Operators that are an attention by themselves: where q, k, v, mask and the head count are. */
 const OPERATORS: Readonly<Record<string, { mask: number; heads: string; packed?: boolean }>> = {

@@ -1,7 +1,10 @@
+import { uniformOf } from "../constants.ts";
 import type { Node, NodeId, ValueId } from "../graph.ts";
 import { isScalar, overLastAxis, permOf, swapsLastTwo } from "./checks.ts";
 import { constantOf, floatOr, intOr, type MatchScope, scalarAt } from "./constant.ts";
-import { escapes, match, type Match, type Mismatch, opName, type Outcome } from "./match.ts";
+import { type AttentionInput, dimAt, headsOf, joinHeads, traceBack } from "./heads.ts";
+import { escapes, type Match, type Mismatch, match, type Outcome, opName } from "./match.ts";
+import { dataUsers } from "./norm.ts";
 import {
   any,
   type Check,
@@ -14,9 +17,6 @@ import {
   op,
   type Pattern,
 } from "./pattern.ts";
-import { type AttentionInput, dimAt, headsOf, joinHeads, traceBack } from "./heads.ts";
-import { dataUsers } from "./norm.ts";
-import { uniformOf } from "../constants.ts";
 
 export type { AttentionInput };
 

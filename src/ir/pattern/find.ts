@@ -4,7 +4,7 @@ import { type ActivationMatch, matchActivation, readActivationOperator } from ".
 import { type AttentionMatch, matchAttention } from "./attention.ts";
 import { readAttentionOperator } from "./attention-operator.ts";
 import type { MatchScope } from "./constant.ts";
-import { further, type Mismatch, opName, type Outcome } from "./match.ts";
+import { further, type Mismatch, type Outcome, opName } from "./match.ts";
 import { matchGroupNorm, matchLayerNorm, matchRmsNorm, type NormMatch } from "./norm.ts";
 import { readNormOperator } from "./norm-operator.ts";
 

@@ -1,6 +1,6 @@
 import type { Node } from "../graph.ts";
 import { constantOf, floatOr, intOr, type MatchScope } from "./constant.ts";
-import { opName, type Outcome } from "./match.ts";
+import { type Outcome, opName } from "./match.ts";
 import type { NormMatch } from "./norm.ts";
 
 /** How an operator that normalises is read: inputs of scale and bias, and what it is. */

@@ -7,10 +7,10 @@ import {
   escapes,
   further,
   type Match,
-  match,
   type Mismatch,
-  opName,
+  match,
   type Outcome,
+  opName,
   throughIdentity,
 } from "./match.ts";
 import {
@@ -19,8 +19,8 @@ import {
   constant,
   hole,
   type NodePattern,
-  op,
   oneOf,
+  op,
   optional,
   type Pattern,
 } from "./pattern.ts";

@@ -1,6 +1,6 @@
 import { fitRow, quantizeRow } from "./fit.ts";
-import type { Fit } from "./place.ts";
 import type { QuantizeOptions } from "./grid.ts";
+import type { Fit } from "./place.ts";
 import { type AxisLayout, axisRows, channelRows, PANEL, type Rows } from "./rows.ts";
 
 /** Integers with the scale and zero point of each group. */

@@ -1,5 +1,5 @@
-import type * as promises from "node:fs/promises";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import type * as promises from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test, vi } from "vitest";

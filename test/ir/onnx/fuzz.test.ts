@@ -1,7 +1,7 @@
-import fc from "fast-check";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
 import { compareModels } from "../../../scripts/conformance/wire.ts";
 import { DiffpressError } from "../../../src/diagnostics/index.ts";

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { type GraphBuilder, ModelBuilder } from "../../../src/ir/build.ts";
 import type { ValueId } from "../../../src/ir/graph.ts";
-import { inferShapes } from "../../../src/ir/infer.ts";
 import { typeText } from "../../../src/ir/infer/merge.ts";
+import { inferShapes } from "../../../src/ir/infer.ts";
 import { f32Tensor, i64Tensor, inlineTensor } from "../../../src/ir/tensor.ts";
 
 /** Output types of a model made by `make`; unknown dims read `?`. */

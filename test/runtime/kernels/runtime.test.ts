@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ModelBuilder } from "../../../src/ir/build.ts";
-import { type DType, DTYPES } from "../../../src/ir/dtype.ts";
+import { DTYPES, type DType } from "../../../src/ir/dtype.ts";
 import type { Dense } from "../../../src/ir/evaluator.ts";
 import { f32Tensor, type Tensor } from "../../../src/ir/tensor.ts";
 import { tensorType } from "../../../src/ir/types.ts";
