@@ -22,8 +22,8 @@ export const skeletonSpeed: BenchCase = {
       dims,
       threads: 2,
       warmup: 1,
-      runs: 3,
-      blocks: 4,
+      runs: 4,
+      blocks: 5,
     });
     scratch.drop(made.out);
     const s = r.speedup;
