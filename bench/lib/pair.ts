@@ -33,23 +33,3 @@ export async function interleave(o: PairOptions): Promise<PairResult> {
   const { value, measured } = await runScript<number[][]>("time-pair.ts", input);
   return summarise(value[0]!, value[1]!, measured.peakBytes);
 }
-
-/** For models of which two do not fit in memory: one process a block, blocks alternating. */
-export async function interleaveBlocks(o: PairOptions & { readonly blocks: number }): Promise<PairResult> {
-  const seconds: [number[], number[]] = [[], []];
-  // Neighbours are whole blocks here: the machine may change its pace between them.
-  const blocks: [number[], number[]] = [[], []];
-  let peak = 0;
-  for (let block = 0; block < o.blocks; block++) {
-    const order = block % 2 === 0 ? [0, 1] : [1, 0];
-    for (const i of order) {
-      const model = i === 0 ? o.original : o.build;
-      const input: TimeInput = { ...o, models: [model] };
-      const { value, measured } = await runScript<number[][]>("time-pair.ts", input);
-      seconds[i as 0 | 1].push(...value[0]!);
-      blocks[i as 0 | 1].push(median(value[0]!));
-      peak = Math.max(peak, measured.peakBytes);
-    }
-  }
-  return { ...summarise(seconds[0], seconds[1], peak), speedup: medianRatio(blocks[0], blocks[1]) };
-}
