@@ -13,7 +13,7 @@ interface Flags {
   readonly maxMemory?: number;
   readonly verify?: boolean;
   readonly workers?: number;
-  readonly output: string;
+  readonly output?: string;
   readonly json: boolean;
   readonly quiet: boolean;
   readonly dryRun: boolean;
@@ -30,7 +30,7 @@ function summarise(report: Report, result: CompileResult, json: boolean): void {
   process.stderr.write(`${renderSummary(report, result.out)}\n`);
 }
 
-async function run(source: string, flags: Flags): Promise<void> {
+async function run(source: string, flags: Flags, command: Command): Promise<void> {
   const { compile, planBuild } = await import("../../src/index.ts");
   const common = {
     ...(flags.recipe !== undefined && { recipe: flags.recipe }),
@@ -44,6 +44,11 @@ async function run(source: string, flags: Flags): Promise<void> {
     process.stdout.write(flags.json ? `${JSON.stringify(plan, null, 2)}\n` : `${renderPlan(plan)}\n`);
     return;
   }
+  const { output } = flags;
+  if (output === undefined) {
+    const code = "commander.missingMandatoryOptionValue";
+    return command.error("error: required option '-o, --output <folder>' not specified", { code });
+  }
   const now = (): number => performance.now();
   const progress = createProgress({ quiet: flags.quiet, now });
   const abort = new AbortController();
@@ -53,11 +58,11 @@ async function run(source: string, flags: Flags): Promise<void> {
   try {
     const result = await compile(source, {
       ...common,
-      out: flags.output,
+      out: output,
       ...(flags.maxMemory !== undefined && { maxMemory: flags.maxMemory }),
       ...(flags.workers !== undefined && { workers: flags.workers }),
       ...(flags.stopAfter !== undefined && { stopAfter: flags.stopAfter }),
-      ...(debug > 0 && { debug, dumpFolder: `${flags.output}.debug` }),
+      ...(debug > 0 && { debug, dumpFolder: `${output}.debug` }),
       now,
       memory: () => process.resourceUsage().maxRSS * 1024,
       signal: abort.signal,
@@ -82,7 +87,7 @@ export function compileCommand(program: Command): void {
         "report.json, manifest.json and recipe.lock.yaml. OUT is replaced only when the new build is complete.",
     )
     .argument("<source>", "pipeline folder, or a model.onnx")
-    .requiredOption("-o, --output <folder>", "where the build goes")
+    .option("-o, --output <folder>", "where the build goes; only a dry run does without")
     .option("--recipe <file>", "recipe, YAML or JSON (diffpress schema recipe)")
     .option("--preset <name>", "exact, fp16, w8 or w4; replaces what the recipe extends (default: exact)")
     .option(

@@ -16,7 +16,7 @@ export const compileCodes = {
     keys: readonly { readonly at: string; readonly key: string; readonly nearest: string | null }[];
   }>((d) => {
     const one = d.keys[0]!;
-    const hint = one.nearest === null ? "" : `; did you mean "${one.nearest}"?`;
+    const hint = one.nearest === null ? "" : ` (did you mean "${one.nearest}"?)`;
     const more = d.keys.length > 1 ? `; ${d.keys.length - 1} more are unknown` : "";
     return `${d.file}: unknown key "${one.key}" at ${one.at}${hint}${more}. \`diffpress schema recipe\` lists the keys.`;
   }),
