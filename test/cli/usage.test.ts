@@ -33,6 +33,18 @@ describe("usage errors exit with 2", () => {
   });
 });
 
+it("prints a plan without an output folder and writes nothing", async () => {
+  const { code, stdout } = await diffpress(
+    "compile",
+    join(ROOT, "fixtures/cifar-unet"),
+    "--dry-run",
+    "--preset",
+    "w4",
+  );
+  expect(code).toBe(0);
+  expect(stdout).toContain("quantize-weights");
+});
+
 describe("values", () => {
   it("reads sizes", () => {
     expect(parseSize("1000")).toBe(1000);
