@@ -114,8 +114,8 @@ export function targetPage(target: Target): string {
   ].join("\n");
 }
 
-/** Stand-in for the facts of a message: any property, call or index gives a placeholder with the property's name. */
-function placeholder(name: string): unknown {
+/** Stand-in for the facts of a message: any property, call or index gives a stand-in with the property's name. */
+function standIn(name: string): unknown {
   const text = `<${name}>`;
   const call = (): unknown => text;
   return new Proxy(call, {
@@ -126,14 +126,14 @@ function placeholder(name: string): unknown {
       if (key === "join") return () => text;
       if (key === Symbol.iterator) return () => [text][Symbol.iterator]();
       if (typeof key === "string" && (key.startsWith("to") || key === "join")) return () => text;
-      return placeholder(String(key));
+      return standIn(String(key));
     },
   });
 }
 
 /** The docs page of every diagnostic code (Markdown). */
 export function codesPage(): string {
-  const details = new Proxy({}, { get: (_t, key) => placeholder(String(key)) });
+  const details = new Proxy({}, { get: (_t, key) => standIn(String(key)) });
   const rows = Object.entries(CODES)
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, spec]) => {

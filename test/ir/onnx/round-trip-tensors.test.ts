@@ -1,10 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, describe, expect, test } from "vitest";
-import { compareModels } from "../../../scripts/conformance/wire.ts";
+import { describe, expect, test } from "vitest";
 import { DTYPES, type DType } from "../../../src/ir/dtype.ts";
-import { decodeModel, encodeModel, fileReader, readModel, writeModel } from "../../../src/ir/onnx/index.ts";
+import { decodeModel, readModel } from "../../../src/ir/onnx/index.ts";
 import {
   double,
   type Field,
@@ -21,23 +19,7 @@ import {
   sub,
   tensorTypeProto,
 } from "./proto.ts";
-
-const folder = mkdtempSync(join(tmpdir(), "diffpress-round-trip-tensors-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-/** Differences after decode -> encode and after read -> write to files; both must be none. */
-async function roundTrip(bytes: Uint8Array): Promise<string[]> {
-  const reader = fileReader();
-  const inMemory = await encodeModel(decodeModel(bytes), reader);
-  const before = join(folder, "before.onnx");
-  const after = join(folder, "after.onnx");
-  writeFileSync(before, bytes);
-  await writeModel(await readModel(before), after, {
-    reader,
-    external: false,
-  });
-  return [...compareModels(bytes, inMemory), ...compareModels(bytes, readFileSync(after), { before, after })];
-}
+import { folder, roundTrip } from "./round-trip.ts";
 
 describe("tensors", () => {
   const holding = (t: Uint8Array): Uint8Array => model(graph({ initializers: [t] }));

@@ -1,8 +1,7 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { compareModels } from "../../../scripts/conformance/wire.ts";
 import { decodeModel, encodeModel, fileReader, readModel, writeModel } from "../../../src/ir/onnx/index.ts";
 import {
@@ -23,23 +22,7 @@ import {
   tensorTypeProto,
   unknown,
 } from "./proto.ts";
-
-const folder = mkdtempSync(join(tmpdir(), "diffpress-round-trip-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-/** Differences after decode -> encode and after read -> write to files; both must be none. */
-async function roundTrip(bytes: Uint8Array): Promise<string[]> {
-  const reader = fileReader();
-  const inMemory = await encodeModel(decodeModel(bytes), reader);
-  const before = join(folder, "before.onnx");
-  const after = join(folder, "after.onnx");
-  writeFileSync(before, bytes);
-  await writeModel(await readModel(before), after, {
-    reader,
-    external: false,
-  });
-  return [...compareModels(bytes, inMemory), ...compareModels(bytes, readFileSync(after), { before, after })];
-}
+import { folder, roundTrip } from "./round-trip.ts";
 
 const type = tensorTypeProto(1, [2]);
 const props = (field: number): Field[] => [entry(field, "k", "v"), entry(field, "", "")];
