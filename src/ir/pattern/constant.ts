@@ -24,7 +24,8 @@ export interface ConstRef {
 /** Longest chain of casts and reshapes followed from a use to the stored constant. */
 const MAX_HOPS = 16;
 
-function constantNode(node: Node): Tensor | null {
+/** The tensor a `Constant` node holds, in whichever attribute it is written; `null` for strings and sparse ones. */
+export function constantNode(node: Node): Tensor | null {
   for (const [name, a] of node.attrs) {
     if (name === "value" && a.kind === "tensor") return a.value;
     if (name === "value_float" && a.kind === "float") return f32Tensor([a.value], []);

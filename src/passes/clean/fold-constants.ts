@@ -1,16 +1,9 @@
 import { DTYPES, dtypeOf, elementCount, isFloat } from "../../ir/dtype.ts";
-import {
-  attrFloat,
-  attrInt,
-  type Graph,
-  type Node,
-  type NodeId,
-  subgraphs,
-  type ValueId,
-} from "../../ir/graph.ts";
+import { attrInt, type Graph, type Node, type NodeId, subgraphs, type ValueId } from "../../ir/graph.ts";
 import { opSpec } from "../../ir/ops/index.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
-import { f32Tensor, i64Tensor, type Tensor, tensorBytes } from "../../ir/tensor.ts";
+import { constantNode } from "../../ir/pattern/constant.ts";
+import { tensorBytes } from "../../ir/tensor.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { derive } from "./fold/derive.ts";
 import { denseTensor, evaluate } from "./fold/evaluate.ts";
@@ -38,18 +31,6 @@ function keepsConstant(graph: Graph, node: Node): boolean {
   return node.op === "DequantizeLinear" || node.domain !== "" || widensWeight(graph, node);
 }
 
-/** The tensor a Constant node holds, in whichever attribute it is written. */
-function constantNodeTensor(node: Node): Tensor | null {
-  for (const [name, attr] of node.attrs) {
-    if (attr.kind === "tensor") return attr.value;
-    if (name === "value_float") return f32Tensor([attrFloat(node, name)!], []);
-    if (name === "value_int" && attr.kind === "int") return i64Tensor([attr.value], []);
-    if (name === "value_ints" && attr.kind === "ints") return i64Tensor(attr.value);
-    if (name === "value_floats" && attr.kind === "floats") return f32Tensor(attr.value);
-  }
-  return null;
-}
-
 /** A graph output cannot be an initializer; an Identity of one is its shortest spelling, and folding it gives it back. */
 function bridgesConstant(graph: Graph, node: Node): boolean {
   const [out] = node.outputs;
@@ -70,7 +51,7 @@ function foldKnown(graph: Graph, ctx: PassContext): { constants: number; shapes:
   let shapes = 0;
   for (const node of graph.nodes()) {
     if (node.op === "Constant" && node.domain === "") {
-      const tensor = constantNodeTensor(node);
+      const tensor = constantNode(node);
       if (tensor === null) continue;
       const out = node.outputs[0]!;
       patch.redirect(out, patch.constant(tensor, graph.value(out).name)).remove(node.id);

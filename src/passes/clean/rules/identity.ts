@@ -2,8 +2,9 @@ import { uniformOf } from "../../../ir/constants.ts";
 import { dtypeOf } from "../../../ir/dtype.ts";
 import type { Node, ValueId } from "../../../ir/graph.ts";
 import { attrInt } from "../../../ir/graph.ts";
+import { sameShape } from "../../../ir/pattern/checks.ts";
 import type { RewriteContext, Rule } from "../../rewrite.ts";
-import { sameShape, sliceOf } from "./reshape.ts";
+import { sliceOf } from "./reshape.ts";
 
 function used(c: RewriteContext, node: Node, output: number): boolean {
   const id = node.outputs[output];

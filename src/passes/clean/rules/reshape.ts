@@ -1,16 +1,12 @@
 import type { Node } from "../../../ir/graph.ts";
 import { intAttr } from "../../../ir/graph.ts";
+import { sameShape } from "../../../ir/pattern/checks.ts";
 import { i64Tensor } from "../../../ir/tensor.ts";
 import type { Dim } from "../../../ir/types.ts";
 import type { RewriteContext, Rule } from "../../rewrite.ts";
 
 /** Operators that only change the shape: their output holds the elements of input 0 in the same order. */
 const RESHAPES = ["Reshape", "Squeeze", "Unsqueeze", "Flatten"];
-
-/** True when two shapes are provably the same. */
-export function sameShape(a: readonly Dim[] | null, b: readonly Dim[] | null): boolean {
-  return a !== null && b !== null && a.length === b.length && a.every((d, i) => d === b[i]);
-}
 
 /**
  * A constant Reshape target that takes `from` to `to`: numbers as they are, 0 where an axis keeps its symbolic

@@ -1,16 +1,8 @@
-import type { Node } from "../../../ir/graph.ts";
-import { attrInts, intsAttr } from "../../../ir/graph.ts";
+import { intsAttr } from "../../../ir/graph.ts";
+import { permOf } from "../../../ir/pattern/checks.ts";
 import { i64Tensor } from "../../../ir/tensor.ts";
-import type { RewriteContext, Rule } from "../../rewrite.ts";
+import type { Rule } from "../../rewrite.ts";
 import { reshapeTarget } from "./reshape.ts";
-
-/** The permutation of a Transpose; the default reverses the axes. `null` when the rank is unknown. */
-function permOf(c: RewriteContext, node: Node): readonly number[] | null {
-  const perm = attrInts(node, "perm");
-  if (perm !== undefined) return perm;
-  const rank = c.shape(node.inputs[0])?.length;
-  return rank === undefined ? null : Array.from({ length: rank }, (_, i) => rank - 1 - i);
-}
 
 const noop: Rule = {
   name: "transpose-noop",
