@@ -1,3 +1,4 @@
+import type { Oracle, Statistics, StatisticsRequest } from "../calibrate/statistics/types.ts";
 import type { Evaluator } from "../ir/evaluator.ts";
 import type { Graph, Model } from "../ir/graph.ts";
 import type { InferredShapes } from "../ir/infer.ts";
@@ -40,6 +41,10 @@ export interface PassContext {
   shapes(): InferredShapes;
   /** Range statistics per value name over the calibration trajectory; `null` when none were collected. */
   readonly ranges: RangeStatistics | null;
+  /** What {@link Pass.wantsStatistics} asked for; `null` when the model cannot be sampled or nothing was asked. */
+  readonly statistics: Statistics | null;
+  /** The original on its calibration trajectory; `null` when it cannot be sampled or the pass did not want it. */
+  readonly oracle: Oracle | null;
   decide(d: Decision): void;
 }
 
@@ -76,6 +81,17 @@ export interface Pass<Options = unknown> {
   readonly options: JsonSchema;
   /** Whether the pass makes use of range statistics with these options on this target; collecting them costs a trajectory. */
   wantsRanges?(options: Options, target: Target | null): boolean;
+  /**
+   * Statistics the pass wants of the model as it is when the pass starts; `null` for none. Collecting them costs one or
+   * more trajectories.
+   */
+  wantsStatistics?(
+    graph: Graph,
+    options: Options,
+    ctx: Pick<PassContext, "model" | "target" | "shapes">,
+  ): StatisticsRequest | null;
+  /** Whether the pass judges what it does on the original's recorded trajectory. */
+  wantsOracle?(options: Options, target: Target | null): boolean;
   /** Bump when the output for the same input changes. */
   readonly version: number;
   run(graph: Graph, options: Options, ctx: PassContext): Promise<void> | void;

@@ -1,3 +1,4 @@
+import type { Oracle, Statistics } from "../calibrate/statistics/types.ts";
 import { type Diagnostic, DiffpressError, fail } from "../diagnostics/index.ts";
 import type { Evaluator } from "../ir/evaluator.ts";
 import { type Graph, type Model, subgraphs } from "../ir/graph.ts";
@@ -31,6 +32,8 @@ export interface RunnerOptions {
   readonly target: Target | null;
   readonly seed: number;
   readonly ranges: RangeStatistics | null;
+  readonly statistics?: Statistics | null;
+  readonly oracle?: Oracle | null;
   /** Milliseconds; the runner has no clock of its own. */
   readonly now?: () => number;
   /** Peak resident bytes of the process. */
@@ -125,6 +128,8 @@ export async function runPass(
     evaluator: options.evaluator,
     reader: options.reader,
     ranges: options.ranges,
+    statistics: options.statistics ?? null,
+    oracle: options.oracle ?? null,
     shapes() {
       const { graph } = model;
       if (cached === null || cached.graph !== graph || cached.version !== graph.version)

@@ -30,6 +30,8 @@ export async function apply(model: Model, ...steps: [Pass<never>, unknown?][]): 
       evaluator: rt.evaluator,
       reader: rt.reader,
       ranges: null,
+      statistics: null,
+      oracle: null,
       shapes() {
         if (known?.version !== model.graph.version) {
           known = { version: model.graph.version, shapes: inferShapes(model) };
