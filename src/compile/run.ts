@@ -115,11 +115,15 @@ async function run(
 ): Promise<Report> {
   const now = options.now ?? (() => 0);
   const start = now();
+  // Reading the input for its hash overlaps with the passes; a failure shows where the hash is needed.
+  const input = hashSource(prepared.source);
+  input.catch(() => {});
   const obstacle = findObstacles(runtime, options.verify === true);
   const calibration = openCalibration({
     prepared,
     runtime,
     obstacle,
+    input,
     ...(options.signal !== undefined && { signal: options.signal }),
   });
   const ctx: BuildContext = {
@@ -144,9 +148,6 @@ async function run(
     obstacle,
     counter: { done: 0, total: stepsOf(prepared) },
   };
-  // Reading the input for its hash overlaps with the passes; a failure shows where the hash is needed.
-  const input = hashSource(prepared.source);
-  input.catch(() => {});
   const built = await buildAll(ctx).finally(() => calibration.release());
   const targets = new Map<string, TargetReport>();
   for (const target of prepared.targets)

@@ -1,13 +1,12 @@
-import { elementCount } from "../../ir/dtype.ts";
 import type { Dense } from "../../ir/evaluator.ts";
 import type { Model } from "../../ir/graph.ts";
 import type { Runtime, Session } from "../../runtime/index.ts";
 import { type Denoiser, sessionDenoiser } from "../denoiser.ts";
-import { conditionFeeds, type Guidance, guidanceHalves } from "../guidance.ts";
+import { type Guidance, guidanceHalves } from "../guidance.ts";
 import { type Pipeline, pipelineDenoiser } from "../pipeline.ts";
 import { type PlanOptions, planTrajectory } from "../plan.ts";
 import type { InputRoles } from "../roles.ts";
-import { callFeeds, type StepRecord, sampleTrajectory } from "../sampler.ts";
+import { openingFeeds, type StepRecord, sampleTrajectory } from "../sampler.ts";
 import { calibrationSeeds } from "../seeds.ts";
 import { measureTransport } from "../transport.ts";
 import { jitteredTimestep, withTimestep } from "./jitter.ts";
@@ -79,7 +78,7 @@ export interface Teacher {
   readonly threads: number;
   /** What decides the trajectory besides the pipeline's files; equal settings give equal statistics. */
   readonly settings: TeacherSettings;
-  /** Feeds like those of the first call of the first group; their numbers mean nothing. */
+  /** Feeds of the sampler's first call of the first group. */
   readonly example: ReadonlyMap<string, Dense>;
   /** Group after group, call after call within it. */
   visit(on: (run: TeacherRun) => Promise<void>): Promise<void>;
@@ -160,23 +159,6 @@ async function teacherOn(
   const position = new Map(chosen.map(({ index }, i) => [index, i]));
   const jitter = options.jitter ?? 0;
   const members = Array.from({ length: groups[0]! / halves }, (_, i) => i);
-  const { conditions } = plan.conditions;
-  const example = new Map([
-    ...callFeeds(
-      denoiser.roles,
-      new Float32Array(members.length * elementCount(plan.shape)),
-      plan.shape,
-      calls[0]!.timestep,
-      halves,
-      plan.guidance,
-    ),
-    ...conditionFeeds(
-      denoiser.roles,
-      members.map((i) => conditions[i % conditions.length]!),
-      plan.conditions.unconditional,
-      plan.guidance,
-    ),
-  ]);
   let kept: TeacherRun[] | null = null;
 
   async function record(on: (run: TeacherRun, step: StepRecord) => Promise<void>): Promise<void> {
@@ -197,7 +179,7 @@ async function teacherOn(
     guidance: plan.guidance,
     halves,
     groups,
-    example,
+    example: openingFeeds({ ...plan, seeds }, members),
     seed,
     threads: options.threads ?? 1,
     settings: {
