@@ -16,7 +16,7 @@ const bindings: JsonSchema = {
   additionalProperties: { type: "integer", minimum: 1, maximum: 1048576 },
 };
 
-const sampling = (description: string): JsonSchema =>
+const sampling = (description: string, more: Record<string, Json> = {}): JsonSchema =>
   object(
     {
       sampler: {
@@ -26,9 +26,46 @@ const sampling = (description: string): JsonSchema =>
       steps: { type: "integer", minimum: 1, maximum: 1000, description: "Denoising steps." },
       guidance: { type: "number", minimum: 0, maximum: 100, description: "Classifier-free guidance scale." },
       samples: { type: "integer", minimum: 1, maximum: 4096, description: "How many seeds." },
+      ...more,
     },
     { description },
   );
+
+/** Which calls of the calibration trajectory count, and how much. */
+const choices: Record<string, Json> = {
+  timesteps: {
+    description:
+      "Calls statistics are taken at: `uniform` all of them, `normal` drawn around 0.4 T, `measured` drawn by step sensitivity, or a list of timesteps.",
+    anyOf: [
+      { type: "string", enum: ["uniform", "normal", "measured"] },
+      { type: "array", minItems: 1, maxItems: 1000, items: { type: "number", minimum: 0 } },
+    ],
+  },
+  weights: {
+    type: "string",
+    enum: ["uniform", "measured"],
+    description: "What calls weigh: the same, or their measured share in the error of the final sample.",
+  },
+  jitter: {
+    type: "number",
+    minimum: 0,
+    maximum: 1,
+    description:
+      "Share of the distance to neighbouring timesteps by which they are moved, for inputs of few directions.",
+  },
+  rows: {
+    type: "integer",
+    minimum: 1,
+    maximum: 65536,
+    description: "Positions kept per call of every value a pass wants some of.",
+  },
+  artifact: {
+    type: "string",
+    minLength: 1,
+    description:
+      "File of `diffpress calibrate` to take statistics from; refused when it is of another input or trajectory.",
+  },
+};
 
 /** Options of a stage, or `null` to skip it. */
 function stage(schema: JsonSchema): Json {
@@ -79,7 +116,7 @@ export function recipeSchema(): JsonSchema {
         description: "Components that get lossy passes; the denoiser unless said.",
       },
       shape: bindings,
-      calibration: sampling("The trajectory statistics are collected on."),
+      calibration: sampling("The trajectory statistics are collected on.", choices),
       verification: sampling("The trajectory the build is judged on; its seeds never calibrate."),
       passes: {
         type: "array",

@@ -39,6 +39,19 @@ export interface Sampling {
   readonly samples?: number;
 }
 
+/** How statistics are collected: the trajectory, and which of its calls count how much. */
+export interface CalibrationSampling extends Sampling {
+  /** `uniform`, `normal`, `measured`, or the timesteps themselves. */
+  readonly timesteps?: "uniform" | "normal" | "measured" | readonly number[];
+  readonly weights?: "uniform" | "measured";
+  /** Share of the distance to neighbouring timesteps by which they are moved. */
+  readonly jitter?: number;
+  /** Positions kept per call of every value a pass wants some of. */
+  readonly rows?: number;
+  /** File of `diffpress calibrate` to take statistics from where it has them. */
+  readonly artifact?: string;
+}
+
 /** How files are laid out. */
 export interface OutputLayout {
   /** Tensors below this many bytes stay inside `model.onnx`. */
@@ -56,7 +69,7 @@ export interface Recipe {
   /** Components that get lossy passes; the denoiser unless said. */
   readonly components?: readonly string[];
   readonly shape?: Bindings;
-  readonly calibration?: Sampling;
+  readonly calibration?: CalibrationSampling;
   readonly verification?: Sampling;
   readonly passes?: readonly StageEntry[];
   readonly targets?: { readonly [id: string]: TargetOverride | null };
@@ -75,7 +88,7 @@ export interface ResolvedRecipe {
   readonly seed: number;
   readonly components: readonly string[] | null;
   readonly shape: Bindings;
-  readonly calibration: Sampling;
+  readonly calibration: CalibrationSampling;
   readonly verification: Sampling;
   readonly stages: readonly Stage[];
   /** In the order the targets were named. */
