@@ -20,6 +20,7 @@ import { spellOps } from "./legalise/spell-ops.ts";
 import { storeShapes } from "./legalise/store-shapes.ts";
 import type { Pass } from "./pass.ts";
 import { quantizeWeights } from "./quantize/quantize-weights.ts";
+import { quantizeStatic } from "./quantize/static/quantize-static.ts";
 
 /**
  * Every pass, one line each, in the order the docs list them. Help, docs pages and the recipe schema come from here;
@@ -44,6 +45,7 @@ export const passes = [
   spellOps,
   storeShapes,
   convertFloat,
+  quantizeStatic,
   quantizeWeights,
 ] as readonly Pass[];
 

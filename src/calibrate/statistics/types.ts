@@ -120,6 +120,9 @@ export interface Oracle {
   readonly output: string;
   /** Loads a candidate; the caller releases it. One intra-op thread unless asked otherwise. */
   open(model: Model, options?: SessionOptions): Promise<Session>;
-  /** Runs a candidate (or an open session of one) on every recorded input and compares guided outputs. */
-  errors(candidate: Model | Session): Promise<CallErrors>;
+  /**
+   * Runs a candidate (or an open session of one) on the recorded inputs and compares guided outputs. `calls` picks some
+   * of them by index; the result then has an entry for each.
+   */
+  errors(candidate: Model | Session, calls?: readonly number[]): Promise<CallErrors>;
 }

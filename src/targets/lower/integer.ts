@@ -88,7 +88,6 @@ export function integerConv(
 /** A matrix product in 8 bits with a float result: `com.microsoft.MatMulIntegerToFloat`, bias included. */
 export function integerMatMul(
   patch: PatchBuilder,
-  node: Node,
   o: {
     readonly input: QuantizedActivation;
     readonly weight: Tensor;
@@ -96,13 +95,15 @@ export function integerMatMul(
     readonly weightScale: Tensor;
     /** float32 [N] or `null`. */
     readonly bias: Tensor | null;
+    /** Name of the node, and the base of its constants' names. */
+    readonly node: string;
     readonly name: string;
   },
 ): ValueId {
   return patch.node({
     op: "MatMulIntegerToFloat",
     domain: "com.microsoft",
-    name: node.name,
+    name: o.node,
     inputs: [
       o.input.value,
       patch.constant(o.weight, `${o.name}.q`),

@@ -39,7 +39,11 @@ export interface Clock {
   /** base · profile as a float32 vector (length 1: a scale for a whole tensor). */
   scale(base: ArrayLike<number>, profile: Profile): ValueId;
   /** round(beta / input + gamma · output / input) as an int32 vector, the bias of an integer convolution. */
-  bias(beta: ArrayLike<number>, gamma: ArrayLike<number>, input: Profile, output: Profile): ValueId;
+  bias(
+    beta: ArrayLike<number>,
+    gamma: ArrayLike<number>,
+    profiles: { readonly input: Profile; readonly output: Profile },
+  ): ValueId;
   /** Adds the nodes. Returns how many profiles move and the bytes of the table. */
   emit(): { readonly profiles: number; readonly bytes: number };
 }
@@ -170,7 +174,7 @@ export function createClock(options: {
       scales.push({ base: values, over: p, under: null, out });
       return out;
     },
-    bias(beta, gamma, input, output) {
+    bias(beta, gamma, { input, output }) {
       const [i, o] = [register(input), register(output)];
       const b = Float64Array.from(beta);
       const g = Float64Array.from(gamma);

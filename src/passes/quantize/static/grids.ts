@@ -55,24 +55,54 @@ function meanOf(v: ValueStatistics, calls: number, profile: Float64Array): Float
  */
 export type Granularity = "common" | "channel" | "tensor";
 
-/** Chooses the grid of an activation from its statistics. `importance`: one number per channel. */
-export function quantizerOf(
-  statistics: Statistics,
-  v: ValueStatistics,
-  importance: ArrayLike<number>,
-  granularity: Granularity,
-  settings: GridSettings,
-): Quantizer {
+/** Groups of channels that share a range get the widest of it. */
+function shareRanges(x: ChannelExtremes, sources: Int32Array): ChannelExtremes {
+  const min = x.min.slice();
+  const max = x.max.slice();
+  const groups = Math.max(...sources) + 1;
+  for (let t = 0; t < x.calls; t++) {
+    const low = new Float64Array(groups).fill(Number.POSITIVE_INFINITY);
+    const high = new Float64Array(groups).fill(Number.NEGATIVE_INFINITY);
+    for (const [c, g] of sources.entries()) {
+      low[g] = Math.min(low[g]!, x.min[t * x.channels + c]!);
+      high[g] = Math.max(high[g]!, x.max[t * x.channels + c]!);
+    }
+    for (const [c, g] of sources.entries()) {
+      min[t * x.channels + c] = low[g]!;
+      max[t * x.channels + c] = high[g]!;
+    }
+  }
+  return { ...x, min, max };
+}
+
+/** What a grid is chosen from. */
+export interface Gridded {
+  readonly statistics: Statistics;
+  readonly value: ValueStatistics;
+  /** One number per channel: how much an error of it weighs. */
+  readonly importance: ArrayLike<number>;
+  readonly granularity: Granularity;
+  /** Channels with equal numbers share a range; `null`: each has its own. */
+  readonly sources: Int32Array | null;
+}
+
+/** Chooses the grid of an activation from its statistics. */
+export function quantizerOf(x: Gridded, settings: GridSettings): Quantizer {
+  const { statistics, value: v, importance, granularity, sources } = x;
   const calls = statistics.calls.length;
-  const tensor = granularity === "tensor";
-  const extremes = tensor ? pooled(v, calls) : extremesOf(v, calls);
-  const split = splitTime(extremes, tensor ? [1] : importance, settings.timeTolerance);
+  const tensor =
+    granularity === "tensor" || (granularity === "common" && sources === null && v.channels === 1);
+  const own = tensor ? pooled(v, calls) : extremesOf(v, calls);
+  const extremes = sources === null || tensor ? own : shareRanges(own, sources);
+  const weights = tensor ? [1] : importance;
+  const split = splitTime(extremes, weights, settings.timeTolerance);
   const values = withoutTime(v.sample, split.profile);
-  const sample: NormalisedSample = { values, rows: values.length / extremes.channels };
+  // A shared range is not searched channel by channel: that would undo the sharing.
+  const sample: NormalisedSample = { values, rows: sources === null ? values.length / extremes.channels : 0 };
   const grid =
     granularity === "channel"
       ? channelGrid(split, sample, settings.power)
-      : commonZeroGrid(split, tensor ? [1] : importance, sample, settings.power);
+      : commonZeroGrid(split, weights, sample, settings.power);
   const moves = split.profile.some((p) => p !== 1);
   return { ...grid, profile: moves ? split.profile : null, mean: meanOf(v, calls, split.profile) };
 }

@@ -1,50 +1,44 @@
-import type { Statistics, StatisticsRequest, ValueStatistics } from "../../../calibrate/statistics/types.ts";
-import type { Graph, ValueId } from "../../../ir/graph.ts";
+import type { Statistics, StatisticsRequest } from "../../../calibrate/statistics/types.ts";
+import { fail } from "../../../diagnostics/index.ts";
+import { cloneModel } from "../../../ir/clone.ts";
+import type { Graph, Model, ValueId } from "../../../ir/graph.ts";
+import { inferShapes } from "../../../ir/infer.ts";
+import { type DimBindings, nodeCost } from "../../../ir/ops/queries.ts";
 import { PatchBuilder } from "../../../ir/patch.ts";
-import { f32Tensor } from "../../../ir/tensor.ts";
-import type { SaturationRule } from "../../../numeric/quantize/saturation.ts";
-import { asF32 } from "../../../runtime/kernels/elements.ts";
-import { quantizeScaled } from "../../../runtime/kernels/quantize-scaled.ts";
-import {
-  integerConv,
-  integerMatMul,
-  type QuantizedActivation,
-  quantizeActivation,
-  u8Constant,
-} from "../../../targets/lower/integer.ts";
+import { modelBytes } from "../../../ir/weights.ts";
+import { integerGain } from "../../../targets/cost/integer.ts";
 import { importContrib } from "../../fuse/driver.ts";
 import { definePass, type PassContext } from "../../pass.ts";
-import { type Clock, createClock } from "./clock.ts";
-import { findFold } from "./fold.ts";
-import { type GridSettings, type Quantizer, quantizerOf } from "./grids.ts";
-import { findSites, type Site, type SiteOptions, type StaticLayer } from "./sites.ts";
-import { fitWeight, inputEnergy } from "./weights.ts";
+import { createClock } from "./clock.ts";
+import { type Candidate, type Choice, chooseSites, spreadCalls } from "./damage.ts";
+import { type QuantizeStaticOptions, staticOptions } from "./options.ts";
+import { type PlanSettings, planSite, type SitePlan } from "./plan.ts";
+import { type Found, findSites, type Site, type SiteOptions } from "./sites.ts";
+import { writeSite } from "./write.ts";
 
-export interface QuantizeStaticOptions {
-  saturation: SaturationRule;
-  time: "gathered" | "constant";
-  channels: boolean;
-  smooth: boolean;
-  correctBias: boolean;
-  rows: number;
-  match: string | null;
-  exclude: string | null;
-  minElements: number;
+/** A range that moves by less than this ratio over the trajectory gets one scale. */
+const TIME_TOLERANCE = 1.1;
+
+/** Models above this are not measured layer by layer: every trial loads a session. */
+const TRIAL_BYTES = 256 << 20;
+
+function regex(option: "match" | "exclude", text: string | null): RegExp | null {
+  if (text === null) return null;
+  try {
+    return new RegExp(text);
+  } catch (cause) {
+    const problem = cause instanceof Error ? cause.message : String(cause);
+    return fail("OPTION_PATTERN_INVALID", { pass: "quantize-static", option, pattern: text, problem }, cause);
+  }
 }
 
-const OUTPUT_ZERO = 128;
-
 function siteOptions(o: QuantizeStaticOptions): SiteOptions {
-  return {
-    match: o.match === null ? null : new RegExp(o.match),
-    exclude: o.exclude === null ? null : new RegExp(o.exclude),
-    minElements: o.minElements,
-    edges: false,
-  };
+  const { minElements, guards } = o;
+  return { match: regex("match", o.match), exclude: regex("exclude", o.exclude), minElements, guards };
 }
 
 function request(sites: readonly Site[], graph: Graph, rows: number): StatisticsRequest {
-  const values = new Map<string, { name: string; axis: number; rows: number }>();
+  const values = new Map<string, StatisticsRequest["values"][number]>();
   const want = (id: ValueId, axis: number): void => {
     const { name } = graph.value(id);
     values.set(name, { name, axis, rows });
@@ -56,201 +50,185 @@ function request(sites: readonly Site[], graph: Graph, rows: number): Statistics
   return { values: [...values.values()], grams: [] };
 }
 
-/** Everything that writing one site needs. */
-interface Work {
-  readonly patch: PatchBuilder;
-  readonly clock: Clock;
-  readonly ctx: PassContext;
-  readonly o: QuantizeStaticOptions;
-  readonly statistics: Statistics;
-  readonly settings: GridSettings;
+/** Writes planned sites into a model. */
+function apply(
+  model: Model,
+  plans: readonly SitePlan[],
+  found: Found,
+  statistics: Statistics,
+): { bytes: number; profiles: number } {
+  const { graph } = model;
+  const patch = new PatchBuilder(graph, "quantize-static");
+  const timestep = found.anatomy.inputs.find((i) => i.role === "timestep")?.value ?? null;
+  const clock = createClock({ graph, patch, timestep, timesteps: statistics.calls.map((c) => c.timestep) });
+  const shapes = inferShapes(model);
+  for (const plan of plans) writeSite({ graph, shapes, patch, clock }, plan);
+  const table = clock.emit();
+  patch.apply();
+  importContrib(model);
+  return table;
 }
 
-async function floatsOf(ctx: PassContext, t: import("../../../ir/tensor.ts").Tensor): Promise<Float32Array> {
-  return asF32({ dtype: t.dtype, dims: t.dims, bytes: await ctx.reader.read(t) });
-}
-
-async function writeSite(w: Work, site: Site, graph: Graph, x: ValueStatistics): Promise<void> {
-  const { patch, clock, ctx, o } = w;
-  const weights = new Map<StaticLayer, Float32Array>();
-  const importance = new Float64Array(site.channels);
-  for (const l of site.layers) {
-    const v = await floatsOf(ctx, l.weight);
-    weights.set(l, v);
-    inputEnergy(v, l).forEach((e, c) => {
-      importance[c] = importance[c]! + e;
-    });
+/** Lengths of symbolic dims as the calibration ran them. */
+function calibratedLengths(graph: Graph, ctx: PassContext): DimBindings {
+  const out: Record<string, number> = {};
+  const feeds = ctx.oracle?.calls[0]?.feeds;
+  for (const id of graph.inputs) {
+    const { name, type } = graph.value(id);
+    const dims = feeds?.get(name)?.dims;
+    if (dims === undefined || type?.kind !== "tensor" || type.shape === null) continue;
+    for (const [i, d] of type.shape.entries()) if (typeof d === "string") out[d] = dims[i]!;
   }
-  const conv = site.kind === "conv";
-  const fold = conv || !o.smooth ? null : findFold(graph, ctx.shapes(), site);
-  const perChannel = conv ? o.channels : fold !== null;
-  const q: Quantizer = quantizerOf(w.statistics, x, importance, perChannel ? "common" : "tensor", w.settings);
-  const base = perChannel ? q.scale : new Float64Array(site.channels).fill(1);
-  if (fold !== null)
-    fold.apply(
-      patch,
-      base.map((s) => 1 / s),
-    );
-  const zero = u8Constant(patch, [q.zero[0]!], false);
-  const told = clock.scale(perChannel ? [1] : [q.scale[0]!], q.profile);
-  const vector = perChannel && conv;
-  const value = quantizeActivation(patch, site.value, {
-    scale: vector ? clock.scale(q.scale, q.profile) : told,
-    zero: vector ? u8Constant(patch, new Uint8Array(site.channels).fill(q.zero[0]!), true) : zero,
-    axis: site.axis,
-    name: `q${site.value}`,
+  return out;
+}
+
+/** Estimated seconds a site saves in 8 bits at the lengths of the calibration; `null` when shapes are open. */
+function gainOf(site: Site, ctx: PassContext, lengths: DimBindings): number | null {
+  let flops = 0;
+  let quantized = 0;
+  let dequantized = 0;
+  for (const l of site.layers) {
+    const cost = nodeCost(l.node, ctx.shapes(), lengths);
+    if (cost === null) return null;
+    flops += cost.flops;
+    quantized = (cost.flops / (2 * (l.outputs * l.channels))) * l.channels;
+    if (site.kind === "conv") dequantized += cost.bytesWritten / 4;
+  }
+  return integerGain({ flops, quantized, dequantized });
+}
+
+function db(v: number): number {
+  return Math.round(v * 100) / 100;
+}
+
+/** Plans of the sites that stay quantized; decides on those that do not. */
+async function select(
+  plans: readonly SitePlan[],
+  found: Found,
+  o: QuantizeStaticOptions,
+  ctx: PassContext,
+  statistics: Statistics,
+): Promise<readonly SitePlan[]> {
+  const { oracle, model } = ctx;
+  const lengths = calibratedLengths(model.graph, ctx);
+  const worth: { plan: SitePlan; gain: number }[] = [];
+  for (const plan of plans) {
+    const gain = gainOf(plan.site, ctx, lengths);
+    if (gain !== null && gain <= 0 && o.faster)
+      for (const l of plan.layers)
+        ctx.decide({
+          node: l.layer.name,
+          kind: "skipped",
+          rule: "no-gain",
+          why: "converting its activations is estimated to cost more than 8-bit arithmetic saves",
+        });
+    else worth.push({ plan, gain: gain ?? 0 });
+  }
+  const all = worth.map((w) => w.plan);
+  if (o.floor === null) return all;
+  const skip = (why: string): readonly SitePlan[] => {
+    ctx.decide({ node: "", kind: "skipped", rule: "fidelity-floor", why });
+    return all;
+  };
+  if (oracle === null) return skip("the original cannot be sampled here, so damage is not measured");
+  if (modelBytes(model) > TRIAL_BYTES) return skip("the model is too large to be measured layer by layer");
+  const build = (of: readonly SitePlan[]): Model => {
+    const trial = cloneModel(model);
+    apply(trial, of, found, statistics);
+    return trial;
+  };
+  const calls = spreadCalls(oracle.calls.length);
+  const candidates: Candidate[] = [];
+  for (const { plan, gain } of worth)
+    candidates.push({ plan, gain, alone: await oracle.errors(build([plan]), calls) });
+  const choice = await chooseSites(candidates, o.floor, { oracle, calls, build });
+  report(choice, o.floor, ctx);
+  return choice.kept.map((c) => c.plan);
+}
+
+function report(choice: Choice, floor: { mean: number; worst: number }, ctx: PassContext): void {
+  for (const c of choice.dropped)
+    for (const l of c.plan.layers)
+      ctx.decide({
+        node: l.layer.name,
+        kind: "skipped",
+        rule: "damage",
+        why: `its activations stay float to keep the fidelity floor: alone in 8 bits it costs ${db(c.alone.mean)} dB mean, ${db(c.alone.worst)} dB at the worst step`,
+        error: { metric: "sqnr-db", value: db(c.alone.worst) },
+      });
+  const { together } = choice;
+  if (together === null) return;
+  const met = together.mean >= floor.mean && together.worst >= floor.worst;
+  ctx.decide({
+    node: "",
+    kind: met ? "applied" : "downgraded",
+    rule: "fidelity-floor",
+    why: `measured on the calibration trajectory: mean ${db(together.mean)} dB, worst step ${db(together.worst)} dB; noise of single layers adds up to ${db(1 / choice.additivity)} of it`,
+    to: `mean ${floor.mean} dB, worst ${floor.worst} dB`,
+    error: { metric: "sqnr-db", value: db(together.mean) },
   });
-  const input: QuantizedActivation = { value, scale: told, zero };
-  const mean = q.mean.map((m, c) => m / base[c]!);
-  for (const l of site.layers) {
-    const fit = fitWeight(weights.get(l)!, l, base, mean, o.saturation);
-    const bias = new Float64Array(l.outputs);
-    if (l.bias !== null) bias.set(await floatsOf(ctx, l.bias));
-    if (o.correctBias) for (let n = 0; n < l.outputs; n++) bias[n] = bias[n]! - fit.shift[n]!;
-    const weight = quantizeScaled(l.weight, {
-      outAxis: l.outAxis,
-      inAxis: l.inAxis,
-      factor: f32Tensor(base),
-      scale: f32Tensor(fit.scale),
-    });
-    const name = `w${l.output}`;
-    let out: ValueId;
-    if (l.kind === "matmul") {
-      const plain = l.bias === null && !o.correctBias;
-      out = integerMatMul(patch, l.node, {
-        input,
-        weight,
-        weightScale: f32Tensor(fit.scale),
-        bias: plain ? null : f32Tensor(bias),
-        name,
-      });
-      if (l.biasNode !== null) patch.remove(l.biasNode.id);
-    } else {
-      const stats = w.statistics.value(graph.value(l.output).name)!;
-      const ones = new Float64Array(l.outputs).fill(1);
-      const y = quantizerOf(w.statistics, stats, ones, o.channels ? "channel" : "tensor", w.settings);
-      const at = (a: ArrayLike<number>, n: number): number => a[a.length === 1 ? 0 : n]!;
-      const scales = Float64Array.from(ones, (_, n) => at(y.scale, n));
-      const zeros = Uint8Array.from(ones, (_, n) => at(y.zero, n));
-      const beta = bias.map((b, n) => b / fit.scale[n]!);
-      const gamma = scales.map((s, n) => ((zeros[n]! - OUTPUT_ZERO) * s) / fit.scale[n]!);
-      out = integerConv(patch, l.node, {
-        input,
-        weight,
-        weightScale: f32Tensor(fit.scale.map((s, n) => s / scales[n]!)),
-        bias: clock.bias(beta, gamma, q.profile, y.profile),
-        outputFactor: clock.scale([1], y.profile),
-        outputZero: u8Constant(patch, [OUTPUT_ZERO], false),
-        outputScale: clock.scale(scales, y.profile),
-        outputZeros: u8Constant(patch, zeros, true),
-        name,
-      });
-    }
-    patch.redirect(l.output, out);
-    patch.remove(l.node.id);
-    ctx.decide({
-      node: l.name,
-      kind: "applied",
-      rule: conv ? "integer-conv" : "integer-matmul",
-      from: "f32",
-      to: "a8w8",
-      error: { metric: "sqnr-db", value: Math.round(-1000 * Math.log10(Math.max(fit.error, 1e-15))) / 100 },
-    });
-  }
 }
 
 export const quantizeStatic = definePass<QuantizeStaticOptions>({
   name: "quantize-static",
   family: "quantize",
   summary: "Runs convolutions and linear layers in 8 bits with scales that follow the timestep",
-  doc: ``,
+  doc: `Weights and activations in 8 bits, ranges from the calibration trajectory.`,
   effect: "lossy",
   minSqnrDb: 12,
-  options: {
-    type: "object",
-    additionalProperties: false,
-    properties: {
-      saturation: {
-        enum: ["pairs", "seven-bit", "none"],
-        default: "pairs",
-        description: "How 16-bit additions of x86 processors without VNNI are kept exact.",
-      },
-      time: {
-        enum: ["gathered", "constant"],
-        default: "gathered",
-        description: "Scales that follow the timestep, or one for all.",
-      },
-      channels: {
-        type: "boolean",
-        default: true,
-        description: "Give every channel of a convolution's input and output a scale of its own.",
-      },
-      smooth: {
-        type: "boolean",
-        default: true,
-        description: "Fold a scale per channel of a linear layer's input into the norm before it.",
-      },
-      correctBias: {
-        type: "boolean",
-        default: true,
-        description: "Take the mean of the weights' rounding error out of the bias.",
-      },
-      rows: {
-        type: "integer",
-        minimum: 0,
-        default: 64,
-        description: "Positions per call that the range search sees.",
-      },
-      match: {
-        type: ["string", "null"],
-        default: null,
-        description: "Regular expression; only layers whose node name matches.",
-      },
-      exclude: {
-        type: ["string", "null"],
-        default: null,
-        description: "Regular expression; layers whose node name matches stay float.",
-      },
-      minElements: {
-        type: "integer",
-        minimum: 1,
-        default: 1024,
-        description: "Layers with smaller weights stay float.",
-      },
-    },
-  },
+  options: staticOptions,
   wantsStatistics(graph, o, ctx) {
     return request(findSites(ctx.model, ctx.shapes(), siteOptions(o)).sites, graph, o.rows);
   },
+  wantsOracle: (o) => o.floor !== null || o.faster,
   version: 1,
   async run(graph, o, ctx) {
     const { statistics } = ctx;
     if (statistics === null) {
       ctx.decide({
         node: "",
-        kind: "skipped",
+        kind: "downgraded",
         rule: "no-calibration",
         why: "there are no activation statistics: the model cannot be sampled here",
+        from: "a8w8",
+        to: "f32",
       });
       return;
     }
     const found = findSites(ctx.model, ctx.shapes(), siteOptions(o));
-    const patch = new PatchBuilder(graph, "quantize-static");
-    const timestep = found.anatomy.inputs.find((i) => i.role === "timestep")?.value ?? null;
-    const clock = createClock({ graph, patch, timestep, timesteps: statistics.calls.map((c) => c.timestep) });
-    const settings: GridSettings = {
-      timeTolerance: o.time === "constant" ? Number.POSITIVE_INFINITY : 1.1,
-      power: 2,
-    };
-    const work: Work = { patch, clock, ctx, o, statistics, settings };
     for (const l of found.left) ctx.decide({ node: l.node.name, kind: "skipped", rule: l.rule, why: l.why });
+    const settings: PlanSettings = {
+      timeTolerance: o.time === "constant" ? Number.POSITIVE_INFINITY : TIME_TOLERANCE,
+      power: 2,
+      saturation: o.saturation,
+      activations: o.activations,
+      smooth: o.smooth,
+      correctBias: o.correctBias,
+    };
+    const planning = { graph, shapes: ctx.shapes(), reader: ctx.reader, statistics };
+    const plans: SitePlan[] = [];
     for (const site of found.sites) {
-      const x = statistics.value(site.name);
-      if (x === undefined) continue;
-      await writeSite(work, site, graph, x);
+      const plan = await planSite(site, settings, planning);
+      if (plan !== null) plans.push(plan);
     }
-    clock.emit();
-    patch.apply();
-    importContrib(ctx.model);
+    const kept = await select(plans, found, o, ctx, statistics);
+    if (kept.length === 0) return;
+    for (const p of kept)
+      for (const l of p.layers)
+        ctx.decide({
+          node: l.layer.name,
+          kind: "applied",
+          rule: p.site.kind === "conv" ? "integer-conv" : "integer-matmul",
+          from: "f32",
+          to: "a8w8",
+        });
+    const table = apply(ctx.model, kept, found, statistics);
+    if (table.profiles > 0)
+      ctx.decide({
+        node: "",
+        kind: "applied",
+        rule: "time-table",
+        why: `scales of ${table.profiles} activations follow the timestep, in a table of ${table.bytes} bytes`,
+      });
   },
 });

@@ -59,7 +59,7 @@ export interface SiteOptions {
   readonly match: RegExp | null;
   readonly exclude: RegExp | null;
   readonly minElements: number;
-  readonly edges: boolean;
+  readonly guards: boolean;
 }
 
 function isPadded(node: Node): boolean {
@@ -76,8 +76,8 @@ function plainGemm(node: Node): boolean {
   );
 }
 
-function guardOf(layer: Layer, graph: Graph, o: SiteOptions): Omit<Left, "node"> | null {
-  if (layer.edge !== null && !o.edges)
+function guardOf(layer: Layer, graph: Graph): Omit<Left, "node"> | null {
+  if (layer.edge !== null)
     return {
       rule: "guard-edge",
       why: "first and last layers carry the sample itself: their activations stay float",
@@ -92,7 +92,8 @@ function guardOf(layer: Layer, graph: Graph, o: SiteOptions): Omit<Left, "node">
   return null;
 }
 
-interface Found {
+/** Sites, layers left float, and the structure both come from. */
+export interface Found {
   readonly sites: readonly Site[];
   readonly left: readonly Left[];
   readonly anatomy: Anatomy;
@@ -123,7 +124,7 @@ export function findSites(model: Model, shapes: InferredShapes, o: SiteOptions):
       leave("min-elements", `it has fewer than ${o.minElements} elements`);
       continue;
     }
-    const guard = guardOf(layer, graph, o);
+    const guard = o.guards ? guardOf(layer, graph) : null;
     if (guard !== null) {
       left.push({ node, ...guard });
       continue;

@@ -41,10 +41,9 @@ export interface WeightFit {
 export function fitWeight(
   w: Float32Array,
   layer: StaticLayer,
-  factor: ArrayLike<number>,
-  mean: ArrayLike<number>,
-  rule: SaturationRule,
+  o: { readonly factor: ArrayLike<number>; readonly mean: ArrayLike<number>; readonly rule: SaturationRule },
 ): WeightFit {
+  const { factor, mean, rule } = o;
   const scale = new Float32Array(layer.outputs);
   const shift = new Float64Array(layer.outputs);
   let noise = 0;
