@@ -3,6 +3,9 @@ import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
 import { onnxsim } from "./onnxsim.ts";
+import { peers } from "./peers.ts";
+import { quantize4bit } from "./quantize-4bit.ts";
+import { quantize8bit } from "./quantize-8bit.ts";
 import { sdxl } from "./sdxl.ts";
 import { skeletonExact } from "./skeleton-exact.ts";
 import { skeletonInspect } from "./skeleton-inspect.ts";
@@ -17,6 +20,9 @@ export const cases: readonly BenchCase[] = [
   exactSpeed,
   cpuCostCase,
   onnxsim,
+  peers,
+  quantize8bit,
+  quantize4bit,
   skeletonInspect,
   skeletonExact,
   skeletonWeights,
