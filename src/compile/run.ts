@@ -149,7 +149,7 @@ async function run(
     input: await input,
     lock: lockOf(
       prepared.recipe,
-      prepared.plan.components.filter((c) => c.lossy).map((c) => c.component),
+      prepared.source.components.map((c) => c.info),
     ),
   };
   const report: Report = {
