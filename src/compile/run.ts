@@ -1,12 +1,14 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Diagnostic, diagnostic, fail } from "../diagnostics/index.ts";
-import type { BudgetResult, Report, TargetReport } from "../report/types.ts";
+import type { BudgetResult, ComponentReport, Report, TargetReport } from "../report/types.ts";
 import { createRuntime, describeEnvironment, type Runtime } from "../runtime/index.ts";
 import type { Target } from "../targets/target.ts";
 import { VERSION } from "../version.ts";
 import { checkBudgets } from "./budgets.ts";
 import { type BuildFacts, recipeHash, writeDescriptions } from "./describe.ts";
+import { isSampled, outputFidelity, outputRanges } from "./component-fidelity.ts";
+import { findComponentInputs } from "./component-inputs.ts";
 import { judge, trajectoryRanges } from "./judge.ts";
 import { type OutputFolder, openOutput } from "./output.ts";
 import { type Prepared, prepare } from "./prepare.ts";
@@ -74,7 +76,14 @@ async function targetReport(
   built: readonly Built[],
 ): Promise<TargetReport> {
   const passes = built.flatMap((b) => b.passes);
-  const components = built.map((b) => b.component);
+  const components: ComponentReport[] = [];
+  const outputNotes: string[] = [];
+  for (const b of built) {
+    const component = ctx.prepared.source.components.find((c) => c.info.name === b.component.name)!;
+    const { fidelity, notes } = await outputFidelity(ctx, target, component, b);
+    components.push({ ...b.component, fidelity });
+    outputNotes.push(...notes);
+  }
   const { components: models } = ctx.prepared.source;
   const judged = models.find((c) => c.info.denoiser) ?? models[0]!;
   const main = built.find((b) => b.component.name === judged.info.name)!;
@@ -95,7 +104,7 @@ async function targetReport(
     passes,
     downgrades: downgradesOf(passes),
     leavesAccelerator: null,
-    notes: [...formatNotes(built), ...built.flatMap((b) => b.notes), ...verdict.notes],
+    notes: [...formatNotes(built), ...built.flatMap((b) => b.notes), ...outputNotes, ...verdict.notes],
   };
 }
 
@@ -114,6 +123,7 @@ async function run(
 ): Promise<Report> {
   const now = options.now ?? (() => 0);
   const start = now();
+  const obstacle = findObstacles(runtime, options.verify === true);
   const ctx: BuildContext = {
     prepared,
     runtime,
@@ -132,8 +142,12 @@ async function run(
     },
     onEvent: options.onEvent ?? (() => {}),
     signal: options.signal,
-    ranges: (component, model, lengths) => trajectoryRanges(ctx, component, model, lengths),
-    obstacle: findObstacles(runtime, options.verify === true),
+    ranges: (component, model, lengths) =>
+      isSampled(ctx, component)
+        ? trajectoryRanges(ctx, component, model, lengths)
+        : outputRanges(ctx, component, model, lengths),
+    obstacle,
+    inputs: findComponentInputs({ prepared, runtime, obstacle, signal: options.signal }),
     counter: { done: 0, total: stepsOf(prepared) },
   };
   // Reading the input for its hash overlaps with the passes; a failure shows where the hash is needed.

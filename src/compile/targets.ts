@@ -8,6 +8,7 @@ import type { Runtime } from "../runtime/index.ts";
 import { target as targetById } from "../targets/index.ts";
 import type { Target } from "../targets/target.ts";
 import { type ChainResult, runChain, writeComponent } from "./build.ts";
+import type { FindInputs } from "./component-inputs.ts";
 import type { OnCompileEvent } from "./events.ts";
 import { proveExact } from "./exactness.ts";
 import { flopsOf } from "./flops.ts";
@@ -39,13 +40,15 @@ export interface BuildContext {
   readonly out: string;
   readonly runner: Omit<RunnerOptions, "trail" | "target" | "ranges">;
   readonly onEvent: OnCompileEvent;
-  /** Range statistics of a denoiser over the calibration trajectory; `null` when it cannot be sampled. */
+  /** Range statistics over the calibration trajectory, or a component's own inputs; `null` when there are none. */
   readonly ranges: (
     component: SourceComponent,
     model: Model,
     lengths: Bindings,
   ) => Promise<RangeStatistics | null>;
   readonly obstacle: Obstacle;
+  /** What components that nobody samples are fed. */
+  readonly inputs: FindInputs;
   readonly signal: AbortSignal | undefined;
   readonly counter: { done: number; readonly total: number };
 }
@@ -148,6 +151,7 @@ async function buildOne(
       nodes: { before: countNodes(component.model.graph), after: countNodes(chain.model.graph) },
       flops: before === null || after === null ? null : { before, after },
       shape,
+      fidelity: null,
     },
     passes: [...shared.reports, ...chain.passes].map((p) => ({ component: name, ...p })),
     exactness,
