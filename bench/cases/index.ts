@@ -6,11 +6,13 @@ import { onnxsim } from "./onnxsim.ts";
 import { peers } from "./peers.ts";
 import { quantize4bit } from "./quantize-4bit.ts";
 import { quantize8bit } from "./quantize-8bit.ts";
+import { sd15At8Bits } from "./sd15-8bit.ts";
 import { sdxl } from "./sdxl.ts";
 import { skeletonExact } from "./skeleton-exact.ts";
 import { skeletonInspect } from "./skeleton-inspect.ts";
 import { skeletonSpeed } from "./skeleton-speed.ts";
 import { skeletonWeights } from "./skeleton-weights.ts";
+import { vaeFormats } from "./vae-formats.ts";
 import { workers } from "./workers.ts";
 
 /** Every case, cheap ones first. */
@@ -23,9 +25,11 @@ export const cases: readonly BenchCase[] = [
   peers,
   quantize8bit,
   quantize4bit,
+  vaeFormats,
   skeletonInspect,
   skeletonExact,
   skeletonWeights,
   skeletonSpeed,
+  sd15At8Bits,
   sdxl,
 ];
