@@ -9,7 +9,7 @@ import { wrapUnet } from "../lib/wrap.ts";
 import { latents } from "./shapes.ts";
 
 /** What is built and timed: SD 1.5 in the case itself, something small when the code is tried out. */
-export interface LargeBuild {
+interface LargeBuild {
   /** Pipeline folder to compile: without a schedule nothing could be calibrated. */
   readonly source: string;
   /** The original denoiser. */
@@ -27,7 +27,7 @@ const fidelityOf = (out: string): Fidelity | null => {
 };
 
 /** Compiles, then times original and build in one interleaved run with two threads. */
-export async function timeLargeBuild({ scratch, say }: BenchContext, o: LargeBuild): Promise<CaseResult> {
+async function timeLargeBuild({ scratch, say }: BenchContext, o: LargeBuild): Promise<CaseResult> {
   say(`compiling ${o.preset}`);
   const made = await build({
     source: o.source,

@@ -54,7 +54,7 @@ const FIGURES: readonly Figure[] = [
 ];
 
 /** The checks of one build: its own limits, then the peers it has to beat. */
-export function checksOf(
+function checksOf(
   label: string,
   judged: Judged,
   limits: Limits,
