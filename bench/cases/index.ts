@@ -4,11 +4,16 @@ import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
 import { onnxsim } from "./onnxsim.ts";
+import { peers } from "./peers.ts";
+import { quantize4bit } from "./quantize-4bit.ts";
+import { quantize8bit } from "./quantize-8bit.ts";
+import { sd15At8Bits } from "./sd15-8bit.ts";
 import { sdxl } from "./sdxl.ts";
 import { skeletonExact } from "./skeleton-exact.ts";
 import { skeletonInspect } from "./skeleton-inspect.ts";
 import { skeletonSpeed } from "./skeleton-speed.ts";
 import { skeletonWeights } from "./skeleton-weights.ts";
+import { vaeFormats } from "./vae-formats.ts";
 import { workers } from "./workers.ts";
 
 /** Every case, cheap ones first. */
@@ -19,9 +24,14 @@ export const cases: readonly BenchCase[] = [
   cpuCostCase,
   calibration,
   onnxsim,
+  peers,
+  quantize8bit,
+  quantize4bit,
+  vaeFormats,
   skeletonInspect,
   skeletonExact,
   skeletonWeights,
   skeletonSpeed,
+  sd15At8Bits,
   sdxl,
 ];

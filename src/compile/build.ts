@@ -1,6 +1,6 @@
+import type { Oracle, Statistics, StatisticsRequest } from "../calibrate/statistics/types.ts";
 import { DiffpressError } from "../diagnostics/index.ts";
 import { cloneModel } from "../ir/clone.ts";
-import type { Oracle, Statistics, StatisticsRequest } from "../calibrate/statistics/types.ts";
 import type { Model } from "../ir/graph.ts";
 import { inferShapes } from "../ir/infer.ts";
 import { type WrittenModel, writeModel } from "../ir/onnx/index.ts";

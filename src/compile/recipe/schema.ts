@@ -2,6 +2,7 @@ import type { Json } from "../../ir/tensor.ts";
 import { passes, passGroups } from "../../passes/index.ts";
 import type { JsonSchema } from "../../passes/pass.ts";
 import { targets } from "../../targets/index.ts";
+import { COMPONENT_KINDS } from "./components.ts";
 
 /** Identity of the schema; not an address anything is fetched from. */
 const SCHEMA_ID = "urn:diffpress:recipe:1";
@@ -90,6 +91,17 @@ function stages(): Record<string, Json> {
 /** The JSON Schema (draft 2020-12) of a recipe, assembled from what the passes and targets declare. */
 export function recipeSchema(): JsonSchema {
   const known = stages();
+  const list: JsonSchema = {
+    type: "array",
+    description:
+      "Passes in the order they run. A name that the extended recipe has changes that entry in place; a new one comes after the entry before it.",
+    items: {
+      anyOf: [
+        { type: "string", enum: Object.keys(known) },
+        object(known, { minProperties: 1, maxProperties: 1 }),
+      ],
+    },
+  };
   return {
     $schema: "https://json-schema.org/draft/2020-12/schema",
     $id: SCHEMA_ID,
@@ -110,25 +122,25 @@ export function recipeSchema(): JsonSchema {
         description: "Seed of everything random.",
       },
       components: {
-        type: "array",
-        uniqueItems: true,
-        items: { type: "string", minLength: 1 },
-        description: "Components that get lossy passes; the denoiser unless said.",
+        description:
+          "What components get besides the default (the denoiser the recipe's passes, everything else exact ones), by name or kind; or a plain list of the only ones that get the recipe's passes.",
+        anyOf: [
+          { type: "array", uniqueItems: true, items: { type: "string", minLength: 1 } },
+          {
+            type: "object",
+            additionalProperties: {
+              type: ["object", "null"],
+              description: `By component name or kind (${COMPONENT_KINDS.join(", ")}): {} the recipe's passes, null exact passes only.`,
+              additionalProperties: false,
+              properties: { passes: list },
+            },
+          },
+        ],
       },
       shape: bindings,
       calibration: sampling("The trajectory statistics are collected on.", choices),
       verification: sampling("The trajectory the build is judged on; its seeds never calibrate."),
-      passes: {
-        type: "array",
-        description:
-          "Passes in the order they run. A name that the extended recipe has changes that entry in place; a new one comes after the entry before it.",
-        items: {
-          anyOf: [
-            { type: "string", enum: Object.keys(known) },
-            object(known, { minProperties: 1, maxProperties: 1 }),
-          ],
-        },
-      },
+      passes: list,
       targets: object(
         Object.fromEntries(
           targets.map((t) => [

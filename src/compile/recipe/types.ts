@@ -13,6 +13,9 @@ export interface TargetOverride {
   readonly shape?: Bindings;
 }
 
+/** What one component gets: `{}` the recipe's passes, `passes` a list of its own, `null` exact passes only. */
+export type ComponentRecipe = { readonly passes?: readonly StageEntry[] } | null;
+
 /** A limit on a fidelity figure in dB (SQNR, PSNR) or as an index (SSIM). */
 export interface Floor {
   readonly mean?: number;
@@ -66,8 +69,11 @@ export interface Recipe {
   /** Preset name, or path of another recipe relative to this one. */
   readonly extends?: string;
   readonly seed?: number;
-  /** Components that get lossy passes; the denoiser unless said. */
-  readonly components?: readonly string[];
+  /**
+   * By component name or kind (`text-encoder`), what it gets instead of the default: the denoiser the recipe's passes,
+   * everything else exact ones. A plain list names the only components that get the recipe's passes.
+   */
+  readonly components?: readonly string[] | { readonly [nameOrKind: string]: ComponentRecipe };
   readonly shape?: Bindings;
   readonly calibration?: CalibrationSampling;
   readonly verification?: Sampling;
@@ -83,10 +89,23 @@ export interface Stage {
   readonly options: { readonly [key: string]: Json };
 }
 
+/** What a component gets once the recipe is resolved. */
+export type ComponentStages =
+  | { readonly kind: "recipe" }
+  | { readonly kind: "exact" }
+  | { readonly kind: "own"; readonly stages: readonly Stage[] };
+
+/** What a resolved recipe says of components, by name or kind. */
+export interface ResolvedComponents {
+  /** A component that is not listed gets exact passes, the denoiser too. */
+  readonly only: boolean;
+  readonly entries: ReadonlyMap<string, ComponentStages>;
+}
+
 /** A recipe with everything it extends merged in. */
 export interface ResolvedRecipe {
   readonly seed: number;
-  readonly components: readonly string[] | null;
+  readonly components: ResolvedComponents;
   readonly shape: Bindings;
   readonly calibration: CalibrationSampling;
   readonly verification: Sampling;
