@@ -190,6 +190,7 @@ const cases = Object.keys(LAYERS).flatMap((layer) =>
       { method: "rounding", symmetric: true },
       { method: "rounding", format: "w8" },
       { method: "rounding", lowRank: 4 },
+      { method: "palette" },
     ] as Options[]
   ).map((options) => ({ layer, options, text: JSON.stringify(options) })),
 );
