@@ -1,15 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { denseFrom, floats } from "../../../src/calibrate/index.ts";
+import { floats } from "../../../src/calibrate/index.ts";
 import type { Statistics } from "../../../src/calibrate/statistics/types.ts";
-import { ModelBuilder } from "../../../src/ir/build.ts";
 import { cloneModel } from "../../../src/ir/clone.ts";
-import { elementCount } from "../../../src/ir/dtype.ts";
 import type { Dense } from "../../../src/ir/evaluator.ts";
-import { intsAttr, type Model, type ValueId } from "../../../src/ir/graph.ts";
+import type { Model } from "../../../src/ir/graph.ts";
 import { inferShapes } from "../../../src/ir/infer.ts";
 import { encodeModel } from "../../../src/ir/onnx/index.ts";
-import { f32Tensor, type Tensor } from "../../../src/ir/tensor.ts";
-import { createRng } from "../../../src/numeric/rng.ts";
 import type { Decision, Pass } from "../../../src/passes/pass.ts";
 import type { QuantizeWeightsOptions } from "../../../src/passes/quantize/plan.ts";
 import { quantizeWeights } from "../../../src/passes/quantize/quantize-weights.ts";
@@ -17,6 +13,7 @@ import { runPass } from "../../../src/passes/runner.ts";
 import { createRuntime } from "../../../src/runtime/index.ts";
 import { target } from "../../../src/targets/index.ts";
 import { ops, runtime } from "../harness.ts";
+import { feedsOf, LAYERS, type Layered, modelOf, weight } from "./layered.ts";
 import { statisticsOver } from "./statistics.ts";
 
 type Options = Partial<QuantizeWeightsOptions>;
@@ -34,89 +31,6 @@ const complete = (o: Options): QuantizeWeightsOptions => ({
   sensitive: "none",
   ...o,
 });
-
-function normal(dims: readonly number[], seed: number): Float32Array {
-  const rng = createRng(seed);
-  return Float32Array.from({ length: elementCount(dims) }, () => rng.normal());
-}
-const weight = (dims: readonly number[]): Tensor =>
-  f32Tensor(
-    normal(dims, 1).map((v) => v * 0.1),
-    dims,
-  );
-
-interface Layered {
-  readonly dims: readonly number[];
-  /** Whether a bias takes up the mean of the error. */
-  readonly bias: boolean;
-  /** Axis of the output channels. */
-  readonly axis: number;
-  make(b: ModelBuilder, x: ValueId): ValueId;
-}
-
-const LAYERS: Readonly<Record<string, Layered>> = {
-  MatMul: {
-    dims: [3, 40, 64],
-    bias: false,
-    axis: 2,
-    make: (b, x) => b.node("MatMul", [x, b.constant(weight([64, 48]))], {}, { name: "layer" }),
-  },
-  "MatMul with a ragged K and an Add behind": {
-    dims: [120, 72],
-    bias: true,
-    axis: 1,
-    make: (b, x) =>
-      b.node("Add", [
-        b.node("MatMul", [x, b.constant(weight([72, 32]))], {}, { name: "layer" }),
-        b.constant(f32Tensor(normal([32], 4), [32])),
-      ]),
-  },
-  Gemm: {
-    dims: [120, 64],
-    bias: true,
-    axis: 1,
-    make: (b, x) =>
-      b.node(
-        "Gemm",
-        [x, b.constant(weight([48, 64])), b.constant(f32Tensor(normal([48], 4), [48]))],
-        { transB: 1 },
-        { name: "layer" },
-      ),
-  },
-  Conv: {
-    dims: [2, 16, 9, 8],
-    bias: true,
-    axis: 1,
-    make: (b, x) =>
-      b.node(
-        "Conv",
-        [x, b.constant(weight([24, 16, 3, 3])), b.constant(f32Tensor(normal([24], 4), [24]))],
-        { pads: intsAttr([1, 0, 1, 2]), strides: intsAttr([2, 1]) },
-        { name: "layer" },
-      ),
-  },
-  "Conv, 1×1": {
-    dims: [2, 64, 7, 7],
-    bias: false,
-    axis: 1,
-    make: (b, x) => b.node("Conv", [x, b.constant(weight([32, 64, 1, 1]))], {}, { name: "layer" }),
-  },
-};
-
-function modelOf({ dims, make }: Layered): Model {
-  const b = new ModelBuilder({ opset: 21 });
-  const x = b.input("x", "f32", [...dims]);
-  return b.output(make(b, x), "y", { kind: "tensor", dtype: "f32", shape: null }).build();
-}
-
-/** Inputs with a mean and correlated neighbours. */
-function feedsOf(dims: readonly number[]): Map<string, Dense>[] {
-  return [11, 12, 13].map((seed) => {
-    const x = normal(dims, seed);
-    for (let i = 1; i < x.length; i++) x[i] = 0.6 * x[i - 1]! + 0.7 * x[i]! + 0.3;
-    return new Map([["x", denseFrom("f32", dims, x)]]);
-  });
-}
 
 const cpu = target("cpu-x64");
 
@@ -172,7 +86,7 @@ function measured(y: Float32Array, z: Float32Array, layer: Layered, outDims: rea
   const inner = outDims.slice(layer.axis + 1).reduce((a, b) => a * b, 1);
   const mean = new Float64Array(channels);
   const of = (i: number): number => Math.floor(i / inner) % channels;
-  if (layer.bias) y.forEach((v, i) => (mean[of(i)]! += (v * channels) / y.length));
+  if (layer.bias) for (const [i, v] of y.entries()) mean[of(i)]! += (v * channels) / y.length;
   let [signal, noise] = [0, 0];
   for (const [i, v] of y.entries()) {
     signal += (v - mean[of(i)]!) ** 2;
