@@ -35,6 +35,12 @@ export const cpuX64: Target = {
       accuracyLevel: 0,
       note: "linear layers stay packed in memory; convolutions are widened to fp32 when the model loads",
     },
+    w2: {
+      gemm: "matmul-nbits",
+      conv: "fold-block",
+      accuracyLevel: 0,
+      note: "linear layers stay packed in memory and multiply slower than in fp32; convolutions are widened to fp32 when the model loads",
+    },
   },
   compute: ["f32"],
   spelling: {
@@ -110,6 +116,14 @@ export const cpuX64: Target = {
         "MatMulNBits with 4 bits runs packed at any accuracy_level; level 4 quantizes activations to int8 and adds 0.4 to 0.9 % error, level 0 keeps fp32 arithmetic, while level 4 gives zeros when the scales are computed by a Cast that was not folded; int4 Cast, Mul and Reshape of constants fold at load",
       source: ORT,
       checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "formats.w2",
+      claim:
+        "MatMulNBits runs packed with 2 bits at accuracy_level 0, zero points included; int2 constants load from opset 25 on and their Cast, Mul and Reshape fold at load",
+      source: ORT,
+      checked: "2026-11-26",
       measured: true,
     },
     {

@@ -27,6 +27,12 @@ export const qnnHtp: Target = {
       fallback: "f16",
       why: "MatMulNBits is not supported on this NPU and int4 weights need quantized activations, which this version does not write yet",
     },
+    w2: {
+      gemm: null,
+      conv: null,
+      fallback: "f16",
+      why: "MatMulNBits is not supported on this NPU",
+    },
   },
   compute: ["f16"],
   spelling: {
@@ -104,6 +110,13 @@ export const qnnHtp: Target = {
       claim: "MatMulNBits is lowered on the GPU backend only",
       source: EP,
       checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "formats.w2",
+      claim: "MatMulNBits is lowered on the GPU backend only",
+      source: EP,
+      checked: "2026-11-26",
       measured: false,
     },
     {

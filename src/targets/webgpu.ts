@@ -28,6 +28,12 @@ export const webgpu: Target = {
       accuracyLevel: 0,
       note: "linear layers stay packed in GPU memory; convolutions are widened when the model loads",
     },
+    w2: {
+      gemm: null,
+      conv: null,
+      fallback: "w4",
+      why: "the kernel takes no zero points at 2 bits",
+    },
   },
   compute: ["f32", "f16"],
   spelling: {
@@ -101,6 +107,13 @@ export const webgpu: Target = {
         "MatMulNBits runs with 4 bits and block 32 or 128, zero points as uint8; its fast path wants block 32, K a multiple of 128, N of 16 and accuracy_level 4",
       source: `${PROBE}; ${SOURCE_TREE}`,
       checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "formats.w2",
+      claim: "MatMulNBits has no zero points at 2 bits",
+      source: `${PROBE}; ${SOURCE_TREE}`,
+      checked: "2026-11-26",
       measured: false,
     },
     {

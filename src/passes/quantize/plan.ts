@@ -9,7 +9,10 @@ import { type Layer, weightLayers } from "./layers.ts";
 
 /** Options of `quantize-weights`. */
 export interface QuantizeWeightsOptions {
-  format: "w8" | "w4";
+  format: "w8" | "w4" | "w2";
+  method: "rtn" | "hqq" | "gptq" | "rounding" | "palette";
+  actOrder: boolean;
+  lowRank: number;
   block: 16 | 32 | 64 | 128;
   symmetric: boolean;
   search: "none" | "mse" | "l2.4";
@@ -17,18 +20,22 @@ export interface QuantizeWeightsOptions {
   exclude: string | null;
   minElements: number;
   edges: "f32" | "f16" | "w8" | "none";
-  sensitive: "w8" | "none";
+  sensitive: "w8" | "w4" | "none";
   score: boolean;
 }
 
 /** Without a target: the standard spellings. */
-const PORTABLE: Readonly<Record<"w8" | "w4", FormatSupport>> = {
+const PORTABLE: Readonly<Record<"w8" | "w4" | "w2", FormatSupport>> = {
   w8: { gemm: "dequantize-channel", conv: "dequantize-channel" },
   w4: { gemm: "matmul-nbits", conv: "dequantize-channel", accuracyLevel: 0 },
+  w2: { gemm: "matmul-nbits", conv: "float", accuracyLevel: 0 },
 };
 
 /** What a weight can become. */
-export type Choice = "f32" | "f16" | "w8" | "w4";
+export type Choice = "f32" | "f16" | "w8" | "w4" | "w2";
+
+/** What planning may use. */
+export type PlanContext = Pick<PassContext, "model" | "target" | "shapes" | "decide">;
 
 /** What a layer becomes: its format, and why it differs from the one asked for. */
 export interface Plan {
@@ -54,17 +61,26 @@ function pattern(option: "match" | "exclude", text: string | null): RegExp | nul
 /** How the target takes a format. */
 export function supportOf(target: Target | null, format: WeightFormat): FormatSupport {
   if (target !== null) return target.formats[format];
-  return format === "w8" || format === "w4" ? PORTABLE[format] : { gemm: "float", conv: "float" };
+  return format === "w8" || format === "w4" || format === "w2"
+    ? PORTABLE[format]
+    : { gemm: "float", conv: "float" };
+}
+
+const STRICTNESS: readonly Choice[] = ["w2", "w4", "w8", "f16", "f32"];
+
+/** The one of two formats that keeps more. */
+function stricter(a: Choice, b: Choice): Choice {
+  return STRICTNESS[Math.max(STRICTNESS.indexOf(a), STRICTNESS.indexOf(b))]!;
 }
 
 function choose(guard: Guard | null, o: QuantizeWeightsOptions): Choice {
   if (guard === "edge") return o.edges === "none" ? o.format : o.edges;
-  if (guard !== null && o.sensitive === "w8") return "w8";
-  return o.format;
+  if (guard === null || o.sensitive === "none") return o.format;
+  return stricter(o.sensitive, o.format);
 }
 
 /** Which layers get which format; everything that does not is decided on here, with counts by reason. */
-export function plan(graph: Graph, o: QuantizeWeightsOptions, ctx: PassContext): Plan[] {
+export function plan(graph: Graph, o: QuantizeWeightsOptions, ctx: PlanContext): Plan[] {
   const match = pattern("match", o.match);
   const exclude = pattern("exclude", o.exclude);
   const layers = weightLayers(graph, ctx.shapes());
@@ -104,10 +120,8 @@ export interface Shared {
   readonly format: Choice;
 }
 
-const STRICTNESS: readonly Choice[] = ["w4", "w8", "f16", "f32"];
-
 /** Groups layers by weight; weights that cannot change for all their readers are decided on and left out. */
-export function shared(graph: Graph, plans: readonly Plan[], ctx: PassContext): Shared[] {
+export function shared(graph: Graph, plans: readonly Plan[], ctx: PlanContext): Shared[] {
   const byValue = new Map<ValueId, Plan[]>();
   for (const p of plans) {
     const list = byValue.get(p.layer.value);
@@ -131,7 +145,7 @@ export function shared(graph: Graph, plans: readonly Plan[], ctx: PassContext): 
       });
       continue;
     }
-    const format = STRICTNESS[Math.max(...uses.map((u) => STRICTNESS.indexOf(u.format)))]!;
+    const format = uses.map((u) => u.format).reduce(stricter);
     out.push({ value, uses, format });
   }
   return out;

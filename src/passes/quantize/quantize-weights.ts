@@ -4,13 +4,14 @@ import { convertFloatTo, halfNeedsRanges } from "../convert/convert-float.ts";
 import { importContrib } from "../fuse/driver.ts";
 import { raiseOpset } from "../legalise/convert-opset.ts";
 import { type Decision, definePass } from "../pass.ts";
+import { decideFallbacks, type Fallbacks, fittingOf, needsData, requestFor } from "./fitting.ts";
 import type { Guard } from "./guards.ts";
 import { plan, type QuantizeWeightsOptions, shared, supportOf } from "./plan.ts";
 import { scores } from "./score.ts";
 import { type Written, write } from "./write.ts";
 
-/** int4 constants outside MatMulNBits need this opset (ONNX Cast-21, DequantizeLinear-21). */
-const INT4_OPSET = 21;
+/** Small integers outside MatMulNBits need these opsets (ONNX Cast-21 and Cast-25). */
+const SMALL_INT_OPSET: Partial<Record<QuantizeWeightsOptions["format"], number>> = { w4: 21, w2: 25 };
 
 const WHY: Readonly<Record<Guard, string>> = {
   edge: "first and last layers are the most sensitive",
@@ -19,17 +20,39 @@ const WHY: Readonly<Record<Guard, string>> = {
   shortcut: "the bypass of a block is sensitive",
 };
 
+/** `w4-gptq-matmul-nbits`; rounding to nearest is not named. */
+function ruleOf(format: string, method: string, { spelling }: Written): string {
+  return method === "rtn" || method === spelling
+    ? `${format}-${spelling}`
+    : `${format}-${method}-${spelling}`;
+}
+
 export const quantizeWeights = definePass<QuantizeWeightsOptions>({
   name: "quantize-weights",
   family: "quantize",
-  summary: "Stores the weights of linear layers and convolutions in 8 or 4 bits; activations stay float",
-  doc: `Weights only, so no calibration is needed. \`w8\` gives every output channel one scale. \`w4\` cuts each row into
-blocks with a half-precision scale each. The range of a channel or block is not its extremes but the one with the least
-squared error (\`search\`).
+  summary: "Stores the weights of linear layers and convolutions in 8, 4 or 2 bits; activations stay float",
+  doc: `Weights only. \`w8\` gives every output channel one scale. \`w4\` and \`w2\` cut each row into blocks with a
+half-precision scale each. The range of a channel or block is not its extremes but the one with the least squared error
+(\`search\`).
+
+\`method\` says how integers are found. \`rtn\` and \`hqq\` need no data. \`gptq\` (arXiv:2210.17323), \`rounding\` and
+\`palette\` look at the Gram matrix of every layer's input along sampled trajectories: an error made at one input is made
+up for at the later ones. \`rounding\` then moves single integers and scales as long as that lowers the error of the
+layer's output, the objective of AdaRound (arXiv:2004.10568) without its gradient descent. A bias that nothing else reads
+takes up the mean of the error. The report's figure of such a layer is the SQNR of its output as predicted from the Gram
+matrix, about the mean where the bias is corrected; of other layers that of the weight. Layers whose inputs are in
+groups, or more than 4096, and models that cannot be sampled are rounded to nearest, and the report says so. Gram
+matrices know the timesteps that were sampled: time embeddings see few different inputs.
+
+\`lowRank\` puts a half-precision branch beside each weight, the best one for the layer's inputs (arXiv:2410.06040), in
+turn with the integers. At equal bytes smaller blocks usually gain more.
+
+\`palette\` stores an index per weight into one codebook per tensor and one scale per output, looked up when the model
+loads.
 
 Guards, which options lift: weights below \`minElements\`, norm parameters and everything one-dimensional stay float; the
 first and last layer get half precision, because one of them at 8 bits costs more than the whole rest of the network;
-in \`w4\` the time embedding, changes of resolution and shortcuts of blocks keep 8 bits. A weight that several layers
+in \`w4\` and \`w2\` the time embedding, changes of resolution and shortcuts of blocks keep 8 bits. A weight that several layers
 read is quantized once, with the strictest format any of them wants, and left alone when something else reads it as a
 float. Transposes and casts between a weight and its layer are folded into the weight.
 
@@ -42,7 +65,29 @@ format falls back to the one its descriptor names, and the report says so.`,
     type: "object",
     additionalProperties: false,
     properties: {
-      format: { enum: ["w8", "w4"], default: "w8", description: "Bits of the layers that are not guarded." },
+      format: {
+        enum: ["w8", "w4", "w2"],
+        default: "w8",
+        description: "Bits of the layers that are not guarded.",
+      },
+      method: {
+        enum: ["rtn", "hqq", "gptq", "rounding", "palette"],
+        default: "rtn",
+        description:
+          "How integers are found: each weight rounded for itself; zero points by half-quadratic splitting, no data; error feedback from one input to the next; the same, then coordinate descent on the layer's output error; the entries of a codebook with error feedback, one scale per output. The last three look at the inputs of every layer along sampled trajectories.",
+      },
+      actOrder: {
+        type: "boolean",
+        default: true,
+        description: "Error feedback goes through the inputs by size instead of by position.",
+      },
+      lowRank: {
+        type: "integer",
+        minimum: 0,
+        maximum: 256,
+        default: 0,
+        description: "Rank of a half-precision branch beside every quantized weight that takes up its error.",
+      },
       block: {
         enum: [16, 32, 64, 128],
         default: 32,
@@ -82,10 +127,10 @@ format falls back to the one its descriptor names, and the report says so.`,
         description: "Format of the first and last layer; none treats them like the others.",
       },
       sensitive: {
-        enum: ["w8", "none"],
+        enum: ["w8", "w4", "none"],
         default: "w8",
         description:
-          "Format of time embedding, samplers and shortcuts in w4; none treats them like the others.",
+          "Least format of time embedding, samplers and shortcuts in w4 and w2; none treats them like the others.",
       },
       score: {
         type: "boolean",
@@ -102,9 +147,16 @@ format falls back to the one its descriptor names, and the report says so.`,
       (support.fallback === "f16" || support.fallback === "bf16") && halfNeedsRanges(support.fallback, target)
     );
   },
-  version: 1,
-  async run(graph, o, ctx) {
+  wantsStatistics(graph, o, ctx) {
+    if (!needsData(o)) return null;
     const support = supportOf(ctx.target, o.format);
+    if (support.gemm === null && support.conv === null && !support.fallback?.startsWith("w")) return null;
+    const silent = { model: ctx.model, target: ctx.target, shapes: () => ctx.shapes(), decide: () => {} };
+    return requestFor(graph, shared(graph, plan(graph, o, silent), silent), ctx);
+  },
+  version: 2,
+  async run(graph, o, ctx) {
+    let support = supportOf(ctx.target, o.format);
     if (support.gemm === null && support.conv === null) {
       const to = support.fallback ?? "f32";
       ctx.decide({
@@ -116,26 +168,31 @@ format falls back to the one its descriptor names, and the report says so.`,
         to,
       });
       if (to === "f16" || to === "bf16") convertFloatTo(to, graph, ctx);
-      return;
+      if (to !== "w8" && to !== "w4") return;
+      o = { ...o, format: to };
+      support = supportOf(ctx.target, to);
     }
     if (support.note !== undefined)
       ctx.decide({ node: "", kind: "applied", rule: "weight-format", why: support.note, to: o.format });
-    if (o.format === "w4" && (ctx.model.opsets.get("") ?? 1) < INT4_OPSET && !raiseOpset(INT4_OPSET, ctx)) {
+    const opset = SMALL_INT_OPSET[o.format];
+    if (opset !== undefined && (ctx.model.opsets.get("") ?? 1) < opset && !raiseOpset(opset, ctx)) {
       ctx.decide({
         node: "",
         kind: "downgraded",
         rule: "weight-format",
-        why: `int4 constants need opset ${INT4_OPSET}, which the model cannot be converted to`,
-        from: "w4",
+        why: `integers of ${o.format.slice(1)} bits need opset ${opset}, which the model cannot be converted to`,
+        from: o.format,
         to: "w8",
       });
       o = { ...o, format: "w8" };
     }
     const patch = new PatchBuilder(graph, "quantize-weights");
     let packed = false;
+    const fallbacks: Fallbacks = new Map();
     const lines: { decision: Decision; written: Written }[] = [];
     for (const s of shared(graph, plan(graph, o, ctx), ctx)) {
-      const written = write(graph, patch, s, o, ctx);
+      const fitting = fittingOf(graph, s, o, ctx, fallbacks);
+      const written = write(graph, patch, s, { options: o, fitting }, ctx);
       const [first] = s.uses;
       const { layer, guard } = first!;
       const guarded = s.format !== o.format && guard !== null;
@@ -156,7 +213,7 @@ format falls back to the one its descriptor names, and the report says so.`,
         decision: {
           node: layer.node.name,
           kind: guarded ? "forced" : "applied",
-          rule: guarded ? `guard-${guard}` : `${s.format}-${written.spelling}`,
+          rule: guarded ? `guard-${guard}` : ruleOf(s.format, fitting.method, written),
           ...(guarded && { why: WHY[guard] }),
           from: layer.tensor.dtype,
           to: s.format,
@@ -166,6 +223,7 @@ format falls back to the one its descriptor names, and the report says so.`,
         },
       });
     }
+    decideFallbacks(fallbacks, o, ctx);
     patch.apply();
     if (packed) importContrib(ctx.model);
     const errors = o.score
