@@ -5,7 +5,7 @@ import { importContrib } from "../fuse/driver.ts";
 import { raiseOpset } from "../legalise/convert-opset.ts";
 import { type Decision, definePass } from "../pass.ts";
 import type { Guard } from "./guards.ts";
-import { plan, type QuantizeWeightsOptions, shared, supportOf } from "./plan.ts";
+import { formatsOf, plan, type QuantizeWeightsOptions, replaceFormat, shared, supportOf } from "./plan.ts";
 import { scores } from "./score.ts";
 import { type Written, write } from "./write.ts";
 
@@ -87,6 +87,12 @@ format falls back to the one its descriptor names, and the report says so.`,
         description:
           "Format of time embedding, samplers and shortcuts in w4; none treats them like the others.",
       },
+      assign: {
+        type: "object",
+        additionalProperties: { enum: ["f32", "f16", "w8", "w4"] },
+        default: {},
+        description: "Format by node name; goes before format, guards and selection.",
+      },
       score: {
         type: "boolean",
         default: true,
@@ -120,7 +126,11 @@ format falls back to the one its descriptor names, and the report says so.`,
     }
     if (support.note !== undefined)
       ctx.decide({ node: "", kind: "applied", rule: "weight-format", why: support.note, to: o.format });
-    if (o.format === "w4" && (ctx.model.opsets.get("") ?? 1) < INT4_OPSET && !raiseOpset(INT4_OPSET, ctx)) {
+    if (
+      formatsOf(o).has("w4") &&
+      (ctx.model.opsets.get("") ?? 1) < INT4_OPSET &&
+      !raiseOpset(INT4_OPSET, ctx)
+    ) {
       ctx.decide({
         node: "",
         kind: "downgraded",
@@ -129,7 +139,7 @@ format falls back to the one its descriptor names, and the report says so.`,
         from: "w4",
         to: "w8",
       });
-      o = { ...o, format: "w8" };
+      o = replaceFormat(o, "w4", "w8");
     }
     const patch = new PatchBuilder(graph, "quantize-weights");
     let packed = false;
