@@ -11,7 +11,6 @@ export {
 export { type Denoiser, sessionDenoiser } from "./denoiser.ts";
 export { denseFrom, floats, numbersOf, rows, stack } from "./dense.ts";
 export { conditioningEffect, type Guidance, guide, splitVariance } from "./guidance.ts";
-export { instrument, type Observed, observableValues } from "./instrument.ts";
 export { editDistance, nearestName } from "./nearest.ts";
 export { type Npz, parseNpz, readNpz } from "./npz.ts";
 export {
@@ -55,4 +54,5 @@ export {
   stepNoise,
   verificationSeeds,
 } from "./seeds.ts";
+export * from "./statistics/index.ts";
 export { openTokenizer, type TextTokenizer } from "./tokenizer.ts";

@@ -1,15 +1,15 @@
 import { type Diagnostic, diagnostic } from "../diagnostics/index.ts";
 import type { Dense } from "../ir/evaluator.ts";
 import type { Model } from "../ir/graph.ts";
-import type { Runtime, Session } from "../runtime/index.ts";
-import { type Denoiser, denoiserOutput, feedPieces } from "./denoiser.ts";
-import { floats, rows, stack } from "./dense.ts";
-import { instrument, type Observed, observableValues, REDUCTIONS } from "./instrument.ts";
-import { type Pipeline, pipelineDenoiser } from "./pipeline.ts";
-import { type PlanOptions, planTrajectory } from "./plan.ts";
-import { type InputRoles, inputRoles } from "./roles.ts";
-import { sampleTrajectory } from "./sampler.ts";
-import { calibrationSeeds } from "./seeds.ts";
+import { inferShapes } from "../ir/infer.ts";
+import type { Runtime } from "../runtime/index.ts";
+import type { Pipeline } from "./pipeline.ts";
+import { follow } from "./statistics/follow.ts";
+import { addMoments, createMoments, type Moments } from "./statistics/moments.ts";
+import { computedFloats } from "./statistics/observe.ts";
+import { createObserver } from "./statistics/observer.ts";
+import type { Draw } from "./statistics/positions.ts";
+import { openTeacher, type Teacher, type TeacherOptions } from "./statistics/teacher.ts";
 
 /** Extremes of one value over all runs. */
 export interface ValueRange {
@@ -38,87 +38,56 @@ export interface ObserveOptions {
   readonly threads?: number;
   /** Values per instrumented graph; more values take further rounds over the same inputs. Default 4096. */
   readonly valuesPerRound?: number;
-  /** Lengths of symbolic dims; only values known to be empty depend on them. */
-  readonly bindings?: Readonly<Record<string, number>>;
 }
 
-/** Running extremes of the values of one round. */
-function accumulator(values: readonly Observed[]) {
-  const min = new Float64Array(values.length).fill(Number.POSITIVE_INFINITY);
-  const max = new Float64Array(values.length).fill(Number.NEGATIVE_INFINITY);
-  const bad = new Int32Array(values.length);
-  const per = REDUCTIONS.length;
-  return {
-    add(statistics: Dense): void {
-      const s = floats(statistics);
-      for (let v = 0; v < values.length; v++) {
-        const [low, high, sum] = [s[v * per]!, s[v * per + 1]!, s[v * per + 2]!];
-        // Minimum and maximum may pass over NaN; a sum of finite numbers can be infinite but not NaN.
-        if (Number.isFinite(low) && Number.isFinite(high) && !Number.isNaN(sum)) {
-          min[v] = Math.min(min[v]!, low);
-          max[v] = Math.max(max[v]!, high);
-        } else {
-          bad[v]!++;
-        }
-      }
-    },
-    into(entries: Map<string, ValueRange>): void {
-      for (const [v, { name }] of values.entries()) {
-        const finite = bad[v] === 0;
-        const low = finite ? min[v]! : Number.NEGATIVE_INFINITY;
-        const high = finite ? max[v]! : Number.POSITIVE_INFINITY;
-        entries.set(name, { min: low, max: high, absMax: Math.max(-low, high), notFinite: bad[v]! });
-      }
-    },
-  };
+/** Calls `on` with the feeds of every run, in the same order each time. */
+type Visit = (on: (feeds: ReadonlyMap<string, Dense>, draw: Draw) => Promise<void>) => Promise<void>;
+
+function rangeOf({ min, max, notFinite }: Moments): ValueRange {
+  const [low, high] = [min[0]!, max[0]!];
+  return { min: low, max: high, absMax: Math.max(-low, high), notFinite };
 }
 
-function chunks<T>(items: readonly T[], size: number): T[][] {
-  const out: T[][] = [];
-  for (let i = 0; i < items.length; i += size) out.push(items.slice(i, i + size));
-  return out;
-}
-
-/** One instrumented session after the other; each sees every feed once. */
-async function inRounds(
+async function rangesAlong(
   model: Model,
   runtime: Runtime,
+  visit: Visit,
   options: ObserveOptions,
-  round: (session: Session, output: string, add: (d: Dense) => void, first: boolean) => Promise<number>,
 ): Promise<Ranges> {
-  const values = observableValues(model, options.bindings);
+  const names = [...computedFloats(model, inferShapes(model)).keys()];
+  const size = options.valuesPerRound ?? 4096;
   const entries = new Map<string, ValueRange>();
   let runs = 0;
-  for (const [i, part] of chunks(values, options.valuesPerRound ?? 4096).entries()) {
-    const { model: observed, output } = instrument(model, part);
+  for (let from = 0; from < names.length; from += size) {
+    const part = names.slice(from, from + size);
+    const moments = new Map(part.map((name) => [name, createMoments(1, 1)]));
+    const probes = part.map((value) => ({ kind: "moments", value, axis: null, square: false }) as const);
     // Every value has an observer, so nothing could fuse; optimising would only cost seconds of start-up.
-    const session = await runtime.openSession(observed, {
-      threads: options.threads ?? 1,
-      optimize: "disable",
-    });
+    const session = { threads: options.threads ?? 1, optimize: "disable" } as const;
+    const observer = createObserver(model, probes, runtime, session);
+    runs = 0;
     try {
-      const sums = accumulator(part);
-      runs = await round(session, output, sums.add, i === 0);
-      sums.into(entries);
+      await visit(async (feeds, draw) => {
+        const { slots, answers } = await observer.run(feeds, draw);
+        for (const slot of slots) addMoments(moments.get(slot.probe.value)!, 0, slot, answers);
+        runs++;
+      });
     } finally {
-      await session.release();
+      await observer.release();
     }
+    for (const [name, m] of moments) if (m.count[0] !== 0) entries.set(name, rangeOf(m));
   }
   const bad = [...entries].filter(([, r]) => r.notFinite > 0).map(([name]) => name);
-  return {
-    get: (name) => entries.get(name),
-    entries,
-    runs,
-    diagnostics:
-      bad.length === 0
-        ? []
-        : [
-            diagnostic("RANGE_NOT_FINITE", {
-              count: bad.length,
-              values: bad.slice(0, 8),
-            }) as unknown as Diagnostic,
-          ],
-  };
+  const diagnostics =
+    bad.length === 0
+      ? []
+      : [
+          diagnostic("RANGE_NOT_FINITE", {
+            count: bad.length,
+            values: bad.slice(0, 8),
+          }) as unknown as Diagnostic,
+        ];
+  return { get: (name) => entries.get(name), entries, runs, diagnostics };
 }
 
 /** Ranges of a model's values over given inputs: for text encoders, decoders, or recorded denoiser inputs. */
@@ -128,45 +97,18 @@ export async function observeRanges(
   feeds: readonly ReadonlyMap<string, Dense>[],
   options: ObserveOptions = {},
 ): Promise<Ranges> {
-  return await inRounds(model, runtime, options, async (session, output, add) => {
-    for (const f of feeds) add((await session.run(f, [output])).get(output)!);
-    return feeds.length;
-  });
-}
-
-export interface RangeOptions extends ObserveOptions, PlanOptions {
-  /** Root of the calibration seeds; default 0. */
-  readonly seed?: number;
-  /** Trajectories; default 4. */
-  readonly samples?: number;
-}
-
-/** A denoiser on an instrumented session that hands on the statistics of every run. */
-function observedDenoiser(
-  session: Session,
-  roles: InputRoles,
-  output: string,
-  onRun: (feeds: ReadonlyMap<string, Dense>, statistics: Dense) => void,
-): Denoiser {
-  return {
-    roles,
-    async run(feeds) {
-      const parts: Dense[] = [];
-      for (const piece of feedPieces(roles, feeds)) {
-        const results = await session.run(piece.feeds, [roles.output.name, output]);
-        onRun(piece.feeds, results.get(output)!);
-        parts.push(rows(denoiserOutput(roles, results, piece.feeds), 0, piece.rows));
-      }
-      return stack(parts);
-    },
+  const visit: Visit = async (on) => {
+    for (const [run, f] of feeds.entries()) await on(f, { seed: 0, call: 0, run });
   };
+  return await rangesAlong(model, runtime, visit, options);
 }
+
+export interface RangeOptions extends ObserveOptions, TeacherOptions {}
 
 /**
- * Ranges of every float value of a denoiser along the pipeline's own trajectory: calibration seeds, its scheduler and
- * guidance with both halves, at the resolution it will run at. `model` is the pipeline's denoiser at any stage of a
- * build. The first round drives the trajectory, later ones replay its inputs. Values that overflow are reported, not
- * fatal, unless the trajectory itself breaks (TRAJECTORY_NOT_FINITE).
+ * Ranges of every float value of a denoiser along the original's calibration trajectory: calibration seeds, the
+ * pipeline's scheduler and guidance with both halves, at the resolution it will run at. `model` is the pipeline's
+ * denoiser at any stage of a build; it is fed what the original was fed. Values that overflow are reported, not fatal.
  */
 export async function collectRanges(
   model: Model,
@@ -174,21 +116,27 @@ export async function collectRanges(
   pipeline: Pipeline,
   options: RangeOptions = {},
 ): Promise<Ranges> {
-  pipelineDenoiser(pipeline);
-  const replay: ReadonlyMap<string, Dense>[] = [];
-  return await inRounds(model, runtime, options, async (session, output, add, first) => {
-    if (!first) {
-      for (const f of replay) add((await session.run(f, [output])).get(output)!);
-      return replay.length;
-    }
-    const ports = session.outputs.filter((o) => o.name !== output);
-    const roles = inputRoles(session.inputs, ports, pipeline.sampling.roles);
-    const denoiser = observedDenoiser(session, roles, output, (feeds, statistics) => {
-      replay.push(feeds);
-      add(statistics);
+  const teacher = await openTeacher(runtime, pipeline, options);
+  try {
+    return await rangesFrom(teacher, { model, runtime, pipeline, ...options });
+  } finally {
+    await teacher.release();
+  }
+}
+
+/** What {@link rangesFrom} needs. */
+export interface RangesFrom extends ObserveOptions {
+  readonly model: Model;
+  readonly runtime: Runtime;
+  readonly pipeline: Pipeline;
+}
+
+/** As {@link collectRanges}, with a teacher that is already there. */
+export async function rangesFrom(teacher: Teacher, options: RangesFrom): Promise<Ranges> {
+  const follower = follow(options.model, options.pipeline, teacher);
+  const visit: Visit = (on) =>
+    teacher.visit(async (at) => {
+      for (const { feeds, draw } of follower.at(at)) await on(feeds, draw);
     });
-    const plan = await planTrajectory(pipeline, runtime, denoiser, options);
-    await sampleTrajectory({ ...plan, seeds: calibrationSeeds(options.seed ?? 0, options.samples ?? 4) });
-    return replay.length;
-  });
+  return await rangesAlong(options.model, options.runtime, visit, options);
 }

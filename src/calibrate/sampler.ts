@@ -74,7 +74,7 @@ function checkConditions(set: ConditionSet, roles: InputRoles, guidance: Guidanc
 }
 
 /** Timestep and sample feeds of one call. `scaled` holds the `n` samples of one half. */
-function callFeeds(
+export function callFeeds(
   roles: InputRoles,
   scaled: Float32Array,
   shape: readonly number[],

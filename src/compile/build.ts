@@ -1,6 +1,8 @@
 import { DiffpressError } from "../diagnostics/index.ts";
 import { cloneModel } from "../ir/clone.ts";
+import type { Oracle, Statistics, StatisticsRequest } from "../calibrate/statistics/types.ts";
 import type { Model } from "../ir/graph.ts";
+import { inferShapes } from "../ir/infer.ts";
 import { type WrittenModel, writeModel } from "../ir/onnx/index.ts";
 import { findPass } from "../passes/index.ts";
 import { type PassReport, type RunnerOptions, runPass } from "../passes/runner.ts";
@@ -21,13 +23,17 @@ export interface ChainResult {
 
 /** What a chain of passes needs besides its model. */
 export interface ChainOptions {
-  readonly runner: Omit<RunnerOptions, "trail" | "target" | "ranges">;
+  readonly runner: Omit<RunnerOptions, "trail" | "target" | "ranges" | "statistics" | "oracle">;
   readonly target: Target | null;
   readonly component: string;
   /** Passes already run on the model. */
   readonly trail: readonly string[];
   /** Range statistics of the model as it is before the first pass that wants them. */
   readonly ranges: (model: Model) => Promise<RunnerOptions["ranges"]>;
+  /** Statistics of a model on the original's inputs; `null` when the original cannot be sampled. */
+  readonly statistics: (model: Model, request: StatisticsRequest) => Promise<Statistics | null>;
+  /** The original's recorded trajectory; `null` when it cannot be sampled. */
+  readonly oracle: () => Promise<Oracle | null>;
   readonly onEvent: OnCompileEvent;
   /** Counts passes over the whole build, for progress. */
   readonly counter: { done: number; readonly total: number };
@@ -57,10 +63,20 @@ export async function runChain(
     if (pass.effect === "lossy" && exact === null) exact = cloneModel(model);
     if (ranges === null && pass.wantsRanges?.(step.options, options.target) === true)
       ranges = await options.ranges(model);
+    const request =
+      pass.wantsStatistics?.(model.graph, step.options, {
+        model,
+        target: options.target,
+        shapes: () => inferShapes(model),
+      }) ?? null;
+    const statistics = request === null ? null : await options.statistics(model, request);
+    const wantsOracle = pass.wantsOracle?.(step.options, options.target) === true;
     const report = await runPass(model, pass, step.options, {
       ...options.runner,
       target: options.target,
       ranges,
+      statistics,
+      oracle: wantsOracle ? await options.oracle() : null,
       trail,
     });
     options.counter.done++;

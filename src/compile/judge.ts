@@ -1,7 +1,4 @@
 import { join } from "node:path";
-import { collectRanges } from "../calibrate/ranges.ts";
-import type { Model } from "../ir/graph.ts";
-import type { Bindings, RangeStatistics } from "../passes/pass.ts";
 import type { Fidelity, Latency, SeedFigure } from "../report/types.ts";
 import type { Target } from "../targets/target.ts";
 import { type SeedSummary, seededInputs, type TrajectoryResult, verify } from "../verify/index.ts";
@@ -100,29 +97,4 @@ export async function judge(
   if (found.value?.conditioning?.follows === false)
     notes.push("the build no longer follows its condition: see fidelity.conditioning");
   return { latency: speed, fidelity: found.value, notes };
-}
-
-/**
- * Ranges of activations of a denoiser at some stage of a build over the calibration trajectory; `null` when the input
- * cannot be sampled or is too large to be run unasked.
- */
-export async function trajectoryRanges(
-  ctx: BuildContext,
-  component: SourceComponent,
-  model: Model,
-  lengths: Bindings,
-): Promise<RangeStatistics | null> {
-  const { source, recipe, plan } = ctx.prepared;
-  if (source.pipeline.scheduler === null || !component.info.denoiser) return null;
-  if ((await ctx.obstacle(component)) !== null) return null;
-  const { steps, guidance, sampler, samples } = recipe.calibration;
-  return await collectRanges(model, ctx.runtime, source.pipeline, {
-    seed: plan.seed,
-    bindings: lengths,
-    ...(steps !== undefined && { steps }),
-    ...(guidance !== undefined && { guidance }),
-    ...(sampler !== undefined && { sampler }),
-    ...(samples !== undefined && { samples }),
-    ...(ctx.signal !== undefined && { signal: ctx.signal }),
-  });
 }

@@ -6,8 +6,9 @@ import { createRuntime, describeEnvironment, type Runtime } from "../runtime/ind
 import type { Target } from "../targets/target.ts";
 import { VERSION } from "../version.ts";
 import { checkBudgets } from "./budgets.ts";
+import { openCalibration } from "./calibration.ts";
 import { type BuildFacts, recipeHash, writeDescriptions } from "./describe.ts";
-import { judge, trajectoryRanges } from "./judge.ts";
+import { judge } from "./judge.ts";
 import { type OutputFolder, openOutput } from "./output.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { lockOf } from "./recipe/resolve.ts";
@@ -114,6 +115,13 @@ async function run(
 ): Promise<Report> {
   const now = options.now ?? (() => 0);
   const start = now();
+  const obstacle = findObstacles(runtime, options.verify === true);
+  const calibration = openCalibration({
+    prepared,
+    runtime,
+    obstacle,
+    ...(options.signal !== undefined && { signal: options.signal }),
+  });
   const ctx: BuildContext = {
     prepared,
     runtime,
@@ -132,14 +140,14 @@ async function run(
     },
     onEvent: options.onEvent ?? (() => {}),
     signal: options.signal,
-    ranges: (component, model, lengths) => trajectoryRanges(ctx, component, model, lengths),
-    obstacle: findObstacles(runtime, options.verify === true),
+    calibration,
+    obstacle,
     counter: { done: 0, total: stepsOf(prepared) },
   };
   // Reading the input for its hash overlaps with the passes; a failure shows where the hash is needed.
   const input = hashSource(prepared.source);
   input.catch(() => {});
-  const built = await buildAll(ctx);
+  const built = await buildAll(ctx).finally(() => calibration.release());
   const targets = new Map<string, TargetReport>();
   for (const target of prepared.targets)
     targets.set(target.id, await targetReport(ctx, target, built.get(target.id)!));

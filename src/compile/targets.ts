@@ -1,13 +1,14 @@
 import type { Dense } from "../ir/evaluator.ts";
 import type { Model } from "../ir/graph.ts";
 import type { WrittenModel } from "../ir/onnx/index.ts";
-import type { Bindings, RangeStatistics } from "../passes/pass.ts";
-import { countNodes, type PassReport, type RunnerOptions } from "../passes/runner.ts";
+import type { Bindings } from "../passes/pass.ts";
+import { countNodes, type PassReport } from "../passes/runner.ts";
 import type { ComponentPass, ComponentReport, Downgrade, Exactness } from "../report/types.ts";
 import type { Runtime } from "../runtime/index.ts";
 import { target as targetById } from "../targets/index.ts";
 import type { Target } from "../targets/target.ts";
-import { type ChainResult, runChain, writeComponent } from "./build.ts";
+import { type ChainOptions, type ChainResult, runChain, writeComponent } from "./build.ts";
+import type { Calibration } from "./calibration.ts";
 import type { OnCompileEvent } from "./events.ts";
 import { proveExact } from "./exactness.ts";
 import { flopsOf } from "./flops.ts";
@@ -37,24 +38,26 @@ export interface BuildContext {
   readonly output: OutputFolder;
   /** The final folder, for messages. */
   readonly out: string;
-  readonly runner: Omit<RunnerOptions, "trail" | "target" | "ranges">;
+  readonly runner: ChainOptions["runner"];
   readonly onEvent: OnCompileEvent;
-  /** Range statistics of a denoiser over the calibration trajectory; `null` when it cannot be sampled. */
-  readonly ranges: (
-    component: SourceComponent,
-    model: Model,
-    lengths: Bindings,
-  ) => Promise<RangeStatistics | null>;
+  /** What is measured of a denoiser on the original's calibration trajectory. */
+  readonly calibration: Calibration;
   readonly obstacle: Obstacle;
   readonly signal: AbortSignal | undefined;
   readonly counter: { done: number; readonly total: number };
 }
 
-/** Lengths asked for a component on a target, by symbol or `input.axis`. */
-function askedFor(prepared: Prepared, component: SourceComponent, target: string): Bindings {
+/** Lengths asked for a component on a target, or on all of them, by symbol or `input.axis`. */
+function askedFor(prepared: Prepared, component: SourceComponent, target: string | null): Bindings {
   const { recipe } = prepared;
-  const all = { ...recipe.shape, ...recipe.targets.get(target)?.shape };
+  const all = { ...recipe.shape, ...(target === null ? {} : recipe.targets.get(target)?.shape) };
   return Object.fromEntries(Object.entries(all).filter(([dim]) => component.info.dims.includes(dim)));
+}
+
+/** Lengths asked for, and those the pipeline implies. */
+function lengthsFor(prepared: Prepared, component: SourceComponent, target: string | null): Bindings {
+  const asked = askedFor(prepared, component, target);
+  return { ...deduceBindings(component.info, asked).found, ...asked };
 }
 
 /** Whether reference inputs still fit after `bindings` fixed some dims. */
@@ -95,8 +98,7 @@ async function proof(
   const reference = denoiser
     ? prepared.source.reference.filter((feeds) => fits(component, feeds, exact))
     : [];
-  const asked = askedFor(prepared, component, target.id);
-  const bindings = { ...deduceBindings(component.info, asked).found, ...asked };
+  const bindings = lengthsFor(prepared, component, target.id);
   const { seed } = prepared.plan;
   const found = await checkHere(target, () =>
     proveExact({ runtime, component, target: target.id, exact, reference, bindings, seed }),
@@ -114,14 +116,13 @@ async function buildOne(
 ): Promise<Built> {
   const { prepared } = ctx;
   const name = plan.component;
-  const asked = askedFor(prepared, component, target.id);
-  const shape = { ...deduceBindings(component.info, asked).found, ...asked };
+  const shape = lengthsFor(prepared, component, target.id);
   const chain = await runChain(shared.chain.model, steps.passes, {
     runner: ctx.runner,
     target,
     component: name,
     trail: shared.reports.map((r) => r.name),
-    ranges: (model) => ctx.ranges(component, model, shape),
+    ...ctx.calibration.of(component, shape),
     onEvent: ctx.onEvent,
     counter: ctx.counter,
   });
@@ -168,7 +169,7 @@ export async function buildAll(ctx: BuildContext): Promise<ReadonlyMap<string, r
       target: null,
       component: plan.component,
       trail: [],
-      ranges: async () => null,
+      ...ctx.calibration.of(component, lengthsFor(prepared, component, null)),
       onEvent: ctx.onEvent,
       counter: ctx.counter,
     });

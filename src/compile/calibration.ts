@@ -1,0 +1,87 @@
+import { rangesFrom } from "../calibrate/ranges.ts";
+import {
+  collectFrom,
+  type Oracle,
+  openTeacher,
+  recordOracle,
+  type Teacher,
+} from "../calibrate/statistics/index.ts";
+import type { Bindings } from "../passes/pass.ts";
+import type { Runtime } from "../runtime/index.ts";
+import type { ChainOptions } from "./build.ts";
+import type { Prepared } from "./prepare.ts";
+import type { Obstacle } from "./runnable.ts";
+import type { SourceComponent } from "./source.ts";
+
+/** What passes may have measured of a component at any stage of its build. */
+type Measures = Pick<ChainOptions, "ranges" | "statistics" | "oracle">;
+
+/** Measurements of components on the original's calibration trajectory, sampled once per component and shape. */
+export interface Calibration {
+  /** Measurements at the given lengths of symbolic dims. All give `null` for what cannot be sampled. */
+  of(component: SourceComponent, lengths: Bindings): Measures;
+  release(): Promise<void>;
+}
+
+/** What calibrating a build needs. */
+export interface CalibrationContext {
+  readonly prepared: Prepared;
+  readonly runtime: Runtime;
+  readonly obstacle: Obstacle;
+  readonly signal?: AbortSignal;
+}
+
+/** Inputs of the trajectory kept between passes. */
+const KEEP_BYTES = 256 << 20;
+/** Bytes of recorded inputs and outputs an oracle may take; beyond it calls are left out. */
+const ORACLE_BYTES = 256 << 20;
+
+/** Nothing is sampled before the first pass asks. */
+export function openCalibration(ctx: CalibrationContext): Calibration {
+  const { prepared, runtime } = ctx;
+  const { pipeline } = prepared.source;
+  const teachers = new Map<string, Promise<Teacher | null>>();
+  const oracles = new Map<string, Promise<Oracle | null>>();
+
+  async function open(component: SourceComponent, lengths: Bindings): Promise<Teacher | null> {
+    if (pipeline.scheduler === null || !component.info.denoiser) return null;
+    if ((await ctx.obstacle(component)) !== null) return null;
+    return await openTeacher(runtime, pipeline, {
+      ...prepared.recipe.calibration,
+      original: component.path,
+      seed: prepared.plan.seed,
+      bindings: lengths,
+      keepBytes: KEEP_BYTES,
+      ...(ctx.signal !== undefined && { signal: ctx.signal }),
+    });
+  }
+  const once = <T>(known: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> => {
+    const found = known.get(key) ?? make();
+    known.set(key, found);
+    return found;
+  };
+  return {
+    of(component, lengths) {
+      const key = JSON.stringify([component.info.name, Object.entries(lengths).sort()]);
+      const teacher = () => once(teachers, key, () => open(component, lengths));
+      return {
+        async ranges(model) {
+          const t = await teacher();
+          return t === null ? null : await rangesFrom(t, { model, runtime, pipeline });
+        },
+        async statistics(model, request) {
+          const t = await teacher();
+          return t === null ? null : await collectFrom(t, { model, runtime, pipeline, request });
+        },
+        oracle: () =>
+          once(oracles, key, async () => {
+            const t = await teacher();
+            return t === null ? null : await recordOracle(t, runtime, pipeline, { maxBytes: ORACLE_BYTES });
+          }),
+      };
+    },
+    async release() {
+      for (const t of teachers.values()) await (await t.catch(() => null))?.release();
+    },
+  };
+}
