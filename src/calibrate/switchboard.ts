@@ -3,8 +3,10 @@ import type { Dense } from "../ir/evaluator.ts";
 import { Graph, type Model, type Node, type Value, type ValueId } from "../ir/graph.ts";
 import { tensorType } from "../ir/types.ts";
 import type { Session } from "../runtime/index.ts";
+import { batchedNames, sessionDenoiser } from "./denoiser.ts";
 import { rows } from "./dense.ts";
 import { conditioningEffect, guide, splitVariance } from "./guidance.ts";
+import type { InputRoles } from "./roles.ts";
 import type { Oracle, OracleCall } from "./statistics/types.ts";
 
 /** A weight that can be exchanged from run to run. */
@@ -105,22 +107,27 @@ function firstOfHalves(d: Dense, halves: 1 | 2, count: number): Dense {
   return { dtype: d.dtype, dims: [count * halves, ...d.dims.slice(1)], bytes };
 }
 
-/**
- * A call with its first seeds only. A session with a fixed batch keeps all of them; feeds that do not count the batch
- * stay as they are.
- */
-function firstSeeds(oracle: Oracle, session: Session, call: OracleCall, seeds: number): OracleCall {
-  const output = call.outputs.get(oracle.output)!;
-  const batch = output.dims[0]!;
+/** A call with its first seeds only; feeds that do not count the batch stay as they are. */
+function firstSeeds(oracle: Oracle, roles: InputRoles, call: OracleCall, seeds: number): OracleCall {
+  const batch = call.outputs.get(oracle.output)!.dims[0]!;
   if (seeds * oracle.halves >= batch) return call;
-  const counting = session.inputs.filter((p) => call.feeds.get(p.name)?.dims[0] === batch);
-  if (counting.length === 0 || counting.some((p) => typeof p.shape[0] === "number")) return call;
   const cut = (d: Dense): Dense => firstOfHalves(d, oracle.halves, seeds);
-  const names = new Set(counting.map((p) => p.name));
+  const names = batchedNames(roles);
   return {
     ...call,
     feeds: new Map([...call.feeds].map(([name, d]) => [name, names.has(name) ? cut(d) : d])),
     outputs: new Map([...call.outputs].map(([name, d]) => [name, cut(d)])),
+  };
+}
+
+/** The session without its switches: they are fed with what `weights` gives at each run. */
+function hidden(session: Session, weights: () => ReadonlyMap<string, Dense>): Session {
+  const names = weights();
+  return {
+    inputs: session.inputs.filter((p) => !names.has(p.name)),
+    outputs: session.outputs,
+    run: (feeds, fetches) => session.run(new Map([...feeds, ...weights()]), fetches),
+    release: () => session.release(),
   };
 }
 
@@ -161,17 +168,17 @@ export async function openSwitchboard(
 ): Promise<Switchboard> {
   const made = switchboardModel(model, switches);
   const session = await oracle.open(made.model);
-  const calls = spread(oracle.calls.length, options.calls).map((i) =>
-    firstSeeds(oracle, session, oracle.calls[i]!, options.seeds),
-  );
-  const weights = new Map(switches.map((s, i) => [made.names[i]!, s.weight]));
+  const original = new Map(switches.map((s, i) => [made.names[i]!, s.weight]));
   const nameOf = new Map(switches.map((s, i) => [s.value, made.names[i]!]));
+  let weights: ReadonlyMap<string, Dense> = original;
+  const denoiser = sessionDenoiser(hidden(session, () => weights));
+  const calls = spread(oracle.calls.length, options.calls).map((i) =>
+    firstSeeds(oracle, denoiser.roles, oracle.calls[i]!, options.seeds),
+  );
 
   async function view(call: OracleCall, setting: Setting): Promise<View> {
-    const feeds = new Map([...call.feeds, ...weights]);
-    for (const [value, weight] of setting) feeds.set(nameOf.get(value)!, weight);
-    const output = (await session.run(feeds, [oracle.output])).get(oracle.output)!;
-    return viewOf(oracle, call, output);
+    weights = new Map([...original, ...[...setting].map(([v, w]): [string, Dense] => [nameOf.get(v)!, w])]);
+    return viewOf(oracle, call, await denoiser.run(call.feeds));
   }
   const base: View[] = [];
   for (const call of calls) base.push(await view(call, new Map()));

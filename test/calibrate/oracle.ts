@@ -7,7 +7,7 @@ import type { Dense } from "../../src/ir/evaluator.ts";
 import type { Model } from "../../src/ir/graph.ts";
 import { createRng, gaussian } from "../../src/numeric/rng.ts";
 import type { Runtime } from "../../src/runtime/index.ts";
-import { ratioDb } from "../../src/verify/metrics/sqnr.ts";
+import { ratioDb } from "../../src/numeric/energy.ts";
 
 /** What a test oracle records: a model, and inputs that need not come from a trajectory. */
 export interface Recording {

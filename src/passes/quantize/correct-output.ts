@@ -2,7 +2,7 @@ import type { Oracle } from "../../calibrate/statistics/types.ts";
 import { anatomy } from "../../ir/anatomy/index.ts";
 import type { Graph, ValueId } from "../../ir/graph.ts";
 import type { Estimator } from "../../numeric/affine-fit.ts";
-import { ratioDb } from "../../verify/metrics/sqnr.ts";
+import { ratioDb } from "../../numeric/energy.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { bake, type Lookup } from "./correct/bake.ts";
 import { channelsOf, type FitOn, fitSteps, type StepFit } from "./correct/fit.ts";
@@ -21,7 +21,7 @@ const NOTHING = 1e-11;
 
 const round = (x: number, digits = 3): number => Number(x.toFixed(digits));
 
-/** Where a correction would go, or why it cannot. */
+/** Where a correction goes, or why it cannot. */
 function place(
   graph: Graph,
   oracle: Oracle,

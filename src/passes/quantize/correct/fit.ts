@@ -1,3 +1,4 @@
+import { sessionDenoiser } from "../../../calibrate/denoiser.ts";
 import { floats } from "../../../calibrate/dense.ts";
 import { guide, splitVariance } from "../../../calibrate/guidance.ts";
 import type { Oracle, OracleCall } from "../../../calibrate/statistics/types.ts";
@@ -92,6 +93,7 @@ function addCall(oracle: Oracle, call: OracleCall, output: Dense, at: StepSums):
 
 /** Runs the compressed model on every recorded call. */
 async function collect(oracle: Oracle, session: Session): Promise<Map<number, StepSums>> {
+  const denoiser = sessionDenoiser(session);
   const steps = new Map<number, StepSums>();
   for (const call of oracle.calls) {
     const truth = call.outputs.get(oracle.output)!;
@@ -102,7 +104,7 @@ async function collect(oracle: Oracle, session: Session): Promise<Map<number, St
       at = { weight: call.weight, seeds: 0, guided: folds(), halves: folds() };
       steps.set(call.timestep, at);
     }
-    addCall(oracle, call, (await session.run(call.feeds, [oracle.output])).get(oracle.output)!, at);
+    addCall(oracle, call, await denoiser.run(call.feeds), at);
   }
   return steps;
 }
