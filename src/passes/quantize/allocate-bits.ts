@@ -162,7 +162,7 @@ the error of each weight relative to its energy stands in, which knows nothing o
           averageBits: { type: "number", exclusiveMinimum: 0 },
           flopBits: { type: "number", exclusiveMinimum: 0 },
         },
-        default: { averageBits: 5 },
+        default: { averageBits: 6 },
         description:
           "One of: bytes of all constants afterwards (a number, or a share of those before such as 30%); averageBits stored per allocated weight; flopBits, the same with weights counted by how often they multiply.",
       },

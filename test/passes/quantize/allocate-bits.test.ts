@@ -224,9 +224,7 @@ describe("quantize-weights, assign", () => {
     const to = (name: string): string | undefined =>
       decisions.find((d) => d.node === name && d.kind === "applied")?.to;
     expect(NAMES.map(to)).toEqual([undefined, "w4", "w8", "w8", "w8", "f16"]);
-    expect([...model.graph.nodes()].filter((n) => n.op === "MatMulNBits").map((n) => n.name)).toEqual([
-      "layer1",
-    ]);
+    expect([...model.graph.nodes()].filter((n) => n.op === "MatMulNBits")).toHaveLength(1);
   });
 
   it("refuses names that no layer has, with the nearest", async () => {
