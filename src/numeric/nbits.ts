@@ -46,6 +46,32 @@ function writeBits(
 }
 
 /**
+ * Packs integers that are already chosen, one row per output: `q` is N × K, `zero` N × blocks, all unsigned. The rest of
+ * the last block of a row is filled with its zero point.
+ */
+export function packRows(
+  rows: { readonly q: ArrayLike<number>; readonly zero: ArrayLike<number> },
+  layout: Omit<NBitsLayout, "order">,
+): { readonly packed: Uint8Array; readonly zeroPoints: Uint8Array } {
+  const { K, N, bits, blockSize } = layout;
+  const blocks = Math.ceil(K / blockSize);
+  const rowBytes = (blocks * blockSize * bits) / 8;
+  const zeroBytes = Math.ceil((blocks * bits) / 8);
+  const packed = new Uint8Array(N * rowBytes);
+  const zeroPoints = new Uint8Array(N * zeroBytes);
+  const row = new Uint8Array(blocks * blockSize);
+  const zeros = new Uint8Array(blocks);
+  for (let n = 0; n < N; n++) {
+    for (let k = 0; k < K; k++) row[k] = rows.q[n * K + k]!;
+    for (let b = 0; b < blocks; b++) zeros[b] = rows.zero[n * blocks + b]!;
+    row.fill(zeros[blocks - 1]!, K);
+    writeBits(packed, n * rowBytes, row, row.length, bits);
+    writeBits(zeroPoints, n * zeroBytes, zeros, blocks, bits);
+  }
+  return { packed, zeroPoints };
+}
+
+/**
  * Quantizes and packs a finite weight. Symmetric weights have no zero points (2^(bits-1) is implied); the rest of the
  * last block of a row is filled with the zero point.
  */

@@ -35,6 +35,12 @@ export const cpuX64: Target = {
       accuracyLevel: 0,
       note: "linear layers stay packed in memory; convolutions are widened to fp32 when the model loads",
     },
+    w2: {
+      gemm: "matmul-nbits",
+      conv: "fold-block",
+      accuracyLevel: 0,
+      note: "linear layers stay packed in memory and multiply slower than in fp32; convolutions are widened to fp32 when the model loads",
+    },
   },
   compute: ["f32"],
   spelling: {

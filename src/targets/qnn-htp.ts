@@ -27,6 +27,12 @@ export const qnnHtp: Target = {
       fallback: "f16",
       why: "MatMulNBits is not supported on this NPU and int4 weights need quantized activations, which this version does not write yet",
     },
+    w2: {
+      gemm: null,
+      conv: null,
+      fallback: "f16",
+      why: "MatMulNBits is not supported on this NPU",
+    },
   },
   compute: ["f16"],
   spelling: {

@@ -12,7 +12,7 @@ export interface Source {
 }
 
 /** Weight formats a build can be asked for; what a target does with each is in its `formats`. */
-export type WeightFormat = "f32" | "f16" | "bf16" | "w8" | "w4";
+export type WeightFormat = "f32" | "f16" | "bf16" | "w8" | "w4" | "w2";
 
 /**
  * How a quantized weight is spelled in the graph.

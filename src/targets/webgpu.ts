@@ -28,6 +28,12 @@ export const webgpu: Target = {
       accuracyLevel: 0,
       note: "linear layers stay packed in GPU memory; convolutions are widened when the model loads",
     },
+    w2: {
+      gemm: null,
+      conv: null,
+      fallback: "w4",
+      why: "the kernel takes no zero points at 2 bits",
+    },
   },
   compute: ["f32", "f16"],
   spelling: {

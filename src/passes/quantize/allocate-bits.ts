@@ -141,10 +141,10 @@ the error of each weight relative to its energy stands in, which knows nothing o
     properties: {
       formats: {
         type: "array",
-        items: { enum: ["w4", "w8", "f16", "f32"] },
+        items: { enum: ["w2", "w4", "w8", "f16", "f32"] },
         minItems: 1,
         uniqueItems: true,
-        default: ["w4", "w8", "f16"],
+        default: ["w2", "w4", "w8", "f16"],
         description: "Formats to choose from; those the target cannot store are left out.",
       },
       budget: {
@@ -219,12 +219,17 @@ the error of each weight relative to its energy stands in, which knows nothing o
   wantsOracle: () => true,
   wantsRanges: (o, target) =>
     quantizeWeights.wantsRanges?.({ ...weightOptions(o.weights), format: "w8" }, target) ?? false,
+  wantsStatistics(graph, o, ctx) {
+    // Without guards: every layer may become integers of some width.
+    const all = { ...weightOptions(o.weights), edges: "none", sensitive: "none" } as const;
+    return quantizeWeights.wantsStatistics?.(graph, { ...all, format: "w8" }, ctx) ?? null;
+  },
   version: 1,
   async run(graph, o, ctx) {
     const inner = weightOptions(o.weights);
     const formats = storable(o.formats, ctx);
     const packed = formats.filter((f) => STRICTNESS.indexOf(f) <= STRICTNESS.indexOf("w8"));
-    const format = (packed[0] ?? "w8") as QuantizeWeightsOptions["format"];
+    const format = (packed.includes("w8") ? "w8" : (packed[0] ?? "w8")) as QuantizeWeightsOptions["format"];
     const weights = packed.length === 0 ? [] : candidatesOf(formats, o.guards, inner, ctx);
     if (weights.length === 0) {
       const why = packed.length === 0 ? "the target stores none of the formats" : "no weight is selected";

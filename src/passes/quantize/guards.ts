@@ -24,7 +24,7 @@ function guardOf(layer: Layer): Guard | undefined {
 }
 
 /** Which layers are guarded and why. */
-export function guardedLayers(ctx: PassContext): ReadonlyMap<NodeId, Guard> {
+export function guardedLayers(ctx: Pick<PassContext, "model" | "shapes">): ReadonlyMap<NodeId, Guard> {
   const found: Anatomy = anatomy(ctx.model, ctx.shapes());
   const out = new Map<NodeId, Guard>();
   for (const layer of found.layers) {

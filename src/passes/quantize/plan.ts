@@ -10,7 +10,10 @@ import { type Layer, weightLayers } from "./layers.ts";
 
 /** Options of `quantize-weights`. */
 export interface QuantizeWeightsOptions {
-  format: "w8" | "w4";
+  format: "w8" | "w4" | "w2";
+  method: "rtn" | "hqq" | "gptq" | "rounding";
+  actOrder: boolean;
+  lowRank: number;
   block: 16 | 32 | 64 | 128;
   symmetric: boolean;
   search: "none" | "mse" | "l2.4";
@@ -25,13 +28,17 @@ export interface QuantizeWeightsOptions {
 }
 
 /** Without a target: the standard spellings. */
-const PORTABLE: Readonly<Record<"w8" | "w4", FormatSupport>> = {
+const PORTABLE: Readonly<Record<"w8" | "w4" | "w2", FormatSupport>> = {
   w8: { gemm: "dequantize-channel", conv: "dequantize-channel" },
   w4: { gemm: "matmul-nbits", conv: "dequantize-channel", accuracyLevel: 0 },
+  w2: { gemm: "matmul-nbits", conv: "float", accuracyLevel: 0 },
 };
 
 /** What a weight can become. */
-export type Choice = "f32" | "f16" | "w8" | "w4";
+export type Choice = "f32" | "f16" | "w8" | "w4" | "w2";
+
+/** What planning may use. */
+export type PlanContext = Pick<PassContext, "model" | "target" | "shapes" | "decide">;
 
 /** What a layer becomes: its format, and why it differs from the one asked for. */
 export interface Plan {
@@ -57,7 +64,9 @@ function pattern(option: "match" | "exclude", text: string | null): RegExp | nul
 /** How the target takes a format. */
 export function supportOf(target: Target | null, format: WeightFormat): FormatSupport {
   if (target !== null) return target.formats[format];
-  return format === "w8" || format === "w4" ? PORTABLE[format] : { gemm: "float", conv: "float" };
+  return format === "w8" || format === "w4" || format === "w2"
+    ? PORTABLE[format]
+    : { gemm: "float", conv: "float" };
 }
 
 function choose(guard: Guard | null, o: QuantizeWeightsOptions): Choice {
@@ -70,7 +79,7 @@ function choose(guard: Guard | null, o: QuantizeWeightsOptions): Choice {
 function assigned(
   layers: readonly Layer[],
   o: QuantizeWeightsOptions,
-  ctx: PassContext,
+  ctx: PlanContext,
 ): ReadonlyMap<string, Choice> {
   const known = layers.map((l) => l.node.name);
   const out = new Map<string, Choice>();
@@ -119,7 +128,7 @@ export function replaceFormat(
 }
 
 /** Which layers get which format; everything that does not is decided on here, with counts by reason. */
-export function plan(graph: Graph, o: QuantizeWeightsOptions, ctx: PassContext): Plan[] {
+export function plan(graph: Graph, o: QuantizeWeightsOptions, ctx: PlanContext): Plan[] {
   const match = pattern("match", o.match);
   const exclude = pattern("exclude", o.exclude);
   const layers = weightLayers(graph, ctx.shapes());
@@ -163,10 +172,10 @@ export interface Shared {
 }
 
 /** Formats from the coarsest to the finest. */
-export const STRICTNESS: readonly Choice[] = ["w4", "w8", "f16", "f32"];
+export const STRICTNESS: readonly Choice[] = ["w2", "w4", "w8", "f16", "f32"];
 
 /** Groups layers by weight; weights that cannot change for all their readers are decided on and left out. */
-export function shared(graph: Graph, plans: readonly Plan[], ctx: PassContext): Shared[] {
+export function shared(graph: Graph, plans: readonly Plan[], ctx: PlanContext): Shared[] {
   const byValue = new Map<ValueId, Plan[]>();
   for (const p of plans) {
     const list = byValue.get(p.layer.value);

@@ -4,13 +4,17 @@ import { convertFloatTo, halfNeedsRanges } from "../convert/convert-float.ts";
 import { importContrib } from "../fuse/driver.ts";
 import { raiseOpset } from "../legalise/convert-opset.ts";
 import { type Decision, definePass } from "../pass.ts";
+import { decideFallbacks, type Fallbacks, fittingOf, needsData, requestFor } from "./fitting.ts";
 import type { Guard } from "./guards.ts";
 import { formatsOf, plan, type QuantizeWeightsOptions, replaceFormat, shared, supportOf } from "./plan.ts";
 import { scores } from "./score.ts";
 import { type Written, write } from "./write.ts";
 
-/** int4 constants outside MatMulNBits need this opset (ONNX Cast-21, DequantizeLinear-21). */
-const INT4_OPSET = 21;
+/** Small integers outside MatMulNBits need these opsets (ONNX Cast-21 and Cast-25). */
+const SMALL_INT_OPSET = [
+  ["w4", 21],
+  ["w2", 25],
+] as const;
 
 const WHY: Readonly<Record<Guard, string>> = {
   edge: "first and last layers are the most sensitive",
@@ -18,6 +22,11 @@ const WHY: Readonly<Record<Guard, string>> = {
   sampler: "changes of resolution are sensitive",
   shortcut: "the bypass of a block is sensitive",
 };
+
+/** `w4-gptq-matmul-nbits`; rounding to nearest is not named. */
+function ruleOf(format: string, method: string, { spelling }: Written): string {
+  return method === "rtn" ? `${format}-${spelling}` : `${format}-${method}-${spelling}`;
+}
 
 export const quantizeWeights = definePass<QuantizeWeightsOptions>({
   name: "quantize-weights",
@@ -42,7 +51,29 @@ format falls back to the one its descriptor names, and the report says so.`,
     type: "object",
     additionalProperties: false,
     properties: {
-      format: { enum: ["w8", "w4"], default: "w8", description: "Bits of the layers that are not guarded." },
+      format: {
+        enum: ["w8", "w4", "w2"],
+        default: "w8",
+        description: "Bits of the layers that are not guarded.",
+      },
+      method: {
+        enum: ["rtn", "hqq", "gptq", "rounding"],
+        default: "rtn",
+        description:
+          "How integers are found: each weight rounded for itself; zero points by half-quadratic splitting, no data; error feedback from one input to the next; the same, then coordinate descent on the layer's output error. The last two look at the inputs of every layer along sampled trajectories.",
+      },
+      actOrder: {
+        type: "boolean",
+        default: false,
+        description: "Error feedback goes through the inputs by size instead of by position.",
+      },
+      lowRank: {
+        type: "integer",
+        minimum: 0,
+        maximum: 256,
+        default: 0,
+        description: "Rank of a half-precision branch beside every quantized weight that takes up its error.",
+      },
       block: {
         enum: [16, 32, 64, 128],
         default: 32,
@@ -89,7 +120,7 @@ format falls back to the one its descriptor names, and the report says so.`,
       },
       assign: {
         type: "object",
-        additionalProperties: { enum: ["f32", "f16", "w8", "w4"] },
+        additionalProperties: { enum: ["f32", "f16", "w8", "w4", "w2"] },
         default: {},
         description: "Format by node name; goes before format, guards and selection.",
       },
@@ -108,9 +139,16 @@ format falls back to the one its descriptor names, and the report says so.`,
       (support.fallback === "f16" || support.fallback === "bf16") && halfNeedsRanges(support.fallback, target)
     );
   },
-  version: 1,
-  async run(graph, o, ctx) {
+  wantsStatistics(graph, o, ctx) {
+    if (!needsData(o)) return null;
     const support = supportOf(ctx.target, o.format);
+    if (support.gemm === null && support.conv === null && !support.fallback?.startsWith("w")) return null;
+    const silent = { model: ctx.model, target: ctx.target, shapes: () => ctx.shapes(), decide: () => {} };
+    return requestFor(graph, shared(graph, plan(graph, o, silent), silent), ctx);
+  },
+  version: 2,
+  async run(graph, o, ctx) {
+    let support = supportOf(ctx.target, o.format);
     if (support.gemm === null && support.conv === null) {
       const to = support.fallback ?? "f32";
       ctx.decide({
@@ -122,30 +160,32 @@ format falls back to the one its descriptor names, and the report says so.`,
         to,
       });
       if (to === "f16" || to === "bf16") convertFloatTo(to, graph, ctx);
-      return;
+      if (to !== "w8" && to !== "w4") return;
+      o = { ...o, format: to };
+      support = supportOf(ctx.target, to);
     }
     if (support.note !== undefined)
       ctx.decide({ node: "", kind: "applied", rule: "weight-format", why: support.note, to: o.format });
-    if (
-      formatsOf(o).has("w4") &&
-      (ctx.model.opsets.get("") ?? 1) < INT4_OPSET &&
-      !raiseOpset(INT4_OPSET, ctx)
-    ) {
+    for (const [format, opset] of SMALL_INT_OPSET) {
+      if (!formatsOf(o).has(format) || (ctx.model.opsets.get("") ?? 1) >= opset || raiseOpset(opset, ctx))
+        continue;
       ctx.decide({
         node: "",
         kind: "downgraded",
         rule: "weight-format",
-        why: `int4 constants need opset ${INT4_OPSET}, which the model cannot be converted to`,
-        from: "w4",
+        why: `integers of ${format.slice(1)} bits need opset ${opset}, which the model cannot be converted to`,
+        from: format,
         to: "w8",
       });
-      o = replaceFormat(o, "w4", "w8");
+      o = replaceFormat(o, format, "w8");
     }
     const patch = new PatchBuilder(graph, "quantize-weights");
     let packed = false;
+    const fallbacks: Fallbacks = new Map();
     const lines: { decision: Decision; written: Written }[] = [];
     for (const s of shared(graph, plan(graph, o, ctx), ctx)) {
-      const written = write(graph, patch, s, o, ctx);
+      const fitting = fittingOf(graph, s, o, ctx, fallbacks);
+      const written = write(graph, patch, s, { options: o, fitting }, ctx);
       const [first] = s.uses;
       const { layer, guard } = first!;
       const guarded = s.format !== o.format && guard !== null;
@@ -166,7 +206,7 @@ format falls back to the one its descriptor names, and the report says so.`,
         decision: {
           node: layer.node.name,
           kind: guarded ? "forced" : "applied",
-          rule: guarded ? `guard-${guard}` : `${s.format}-${written.spelling}`,
+          rule: guarded ? `guard-${guard}` : ruleOf(s.format, fitting.method, written),
           ...(guarded && { why: WHY[guard] }),
           from: layer.tensor.dtype,
           to: s.format,
@@ -176,6 +216,7 @@ format falls back to the one its descriptor names, and the report says so.`,
         },
       });
     }
+    decideFallbacks(fallbacks, o, ctx);
     patch.apply();
     if (packed) importContrib(ctx.model);
     const errors = o.score

@@ -1,6 +1,6 @@
 import { elementCount } from "../../ir/dtype.ts";
 import type { Tensor, TensorReader } from "../../ir/tensor.ts";
-import { asF32 } from "../../runtime/kernels/elements.ts";
+import { asF32, elementsOf } from "../../runtime/kernels/elements.ts";
 import { sliceTensor } from "../../runtime/kernels/slice.ts";
 import type { WeightShape } from "../../targets/lower/weights.ts";
 import type { Written } from "./write.ts";
@@ -25,8 +25,22 @@ async function floatsOf(t: Tensor, reader: TensorReader): Promise<Float32Array> 
   return asF32({ dtype: t.dtype, dims: t.dims, bytes: await reader.read(t) });
 }
 
-/** 10·log10(Σw² / Σ(ŵ-w)²) of a weight and what its stored form stands for, rounded to 0.01 dB. */
-async function weightSqnr({ shape, restore }: Written, reader: TensorReader): Promise<number> {
+function decibels(signal: number, noise: number): number {
+  if (noise === 0 || signal === 0) return noise === 0 ? CEILING_DB : 0;
+  return Math.round(Math.min(CEILING_DB, 10 * Math.log10(signal / noise)) * 100) / 100;
+}
+
+/**
+ * Predicted SQNR of the layer's output where a fit knows the inputs; else 10·log10(Σw² / Σ(ŵ-w)²) of the weight and what
+ * its stored form stands for. Rounded to 0.01 dB.
+ */
+async function weightSqnr({ shape, restore, fitted }: Written, reader: TensorReader): Promise<number> {
+  if (fitted !== null) {
+    const { figures } = fitted;
+    const bytes = await reader.read(figures);
+    const [noise, signal] = elementsOf({ dtype: figures.dtype, dims: figures.dims, bytes }) as Float64Array;
+    return decibels(signal!, noise!);
+  }
   const sample = sampleOf(shape);
   const [a, b] = await Promise.all([floatsOf(sample.tensor, reader), floatsOf(restore(sample), reader)]);
   let signal = 0;
@@ -36,8 +50,7 @@ async function weightSqnr({ shape, restore }: Written, reader: TensorReader): Pr
     signal += a[i]! * a[i]!;
     noise += d * d;
   }
-  if (noise === 0 || signal === 0) return noise === 0 ? CEILING_DB : 0;
-  return Math.round(Math.min(CEILING_DB, 10 * Math.log10(signal / noise)) * 100) / 100;
+  return decibels(signal, noise);
 }
 
 /** The error of every weight, in order. */

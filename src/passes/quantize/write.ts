@@ -1,27 +1,34 @@
 import type { Graph } from "../../ir/graph.ts";
 import type { PatchBuilder } from "../../ir/patch.ts";
-import type { Tensor } from "../../ir/tensor.ts";
 import { type PackedWeight, packable, packWeight, writePacked } from "../../targets/lower/packed-matmul.ts";
 import {
   dequantizeChannel,
   foldBlock,
   foldChannel,
   narrowFloat,
-  type Restore,
   type SpelledWeight,
+  type StoredWeight,
   type WeightGrid,
   type WeightShape,
 } from "../../targets/lower/weights.ts";
 import type { WeightSpelling } from "../../targets/target.ts";
 import type { PassContext } from "../pass.ts";
+import type { Fitting } from "./fitting.ts";
+import { correctBias } from "./layer-bias.ts";
 import { type QuantizeWeightsOptions, type Shared, supportOf } from "./plan.ts";
 
 /** A weight in its new form. */
-export interface Written {
-  readonly stored: readonly Tensor[];
+export interface Written extends StoredWeight {
   readonly shape: WeightShape;
-  readonly restore: Restore;
   readonly spelling: WeightSpelling | "f16";
+}
+
+const BITS = { w8: 8, w4: 4, w2: 2 } as const;
+
+/** What writing a weight needs besides it. */
+export interface WriteHow {
+  readonly options: QuantizeWeightsOptions;
+  readonly fitting: Fitting;
 }
 
 /** Writes one weight in its format for all its layers. `null` when it stays as it is. */
@@ -29,9 +36,24 @@ export function write(
   graph: Graph,
   patch: PatchBuilder,
   s: Shared,
-  o: QuantizeWeightsOptions,
+  how: WriteHow,
   ctx: PassContext,
 ): Written | null {
+  const written = spell(graph, patch, s, how, ctx);
+  const correction = written?.fitted?.correction ?? null;
+  if (correction !== null && how.fitting.bias !== null)
+    correctBias(patch, how.fitting.bias, correction, `w${s.value}.bias`);
+  return written;
+}
+
+function spell(
+  graph: Graph,
+  patch: PatchBuilder,
+  s: Shared,
+  how: WriteHow,
+  ctx: PassContext,
+): Written | null {
+  const { options: o, fitting } = how;
   const { layer } = s.uses[0]!;
   const { tensor, role } = layer;
   // Short names: in a small model the names of added nodes would outweigh what quantizing saves.
@@ -46,7 +68,7 @@ export function write(
   if (s.format === "f16")
     return tensor.dtype === "f32" ? redirect(narrowFloat(patch, tensor, "f16", name), "f16") : null;
   const support = supportOf(ctx.target, s.format);
-  const bits = s.format === "w8" ? 8 : 4;
+  const bits = BITS[s.format];
   const matrix = tensor.dims.length === 2;
   const wanted = (matrix ? support.gemm : support.conv) ?? "float";
   const canPack = s.uses.every((u) => packable(u.layer.node));
@@ -56,6 +78,7 @@ export function write(
     block: bits === 8 ? Math.max(o.block, 128) : o.block,
     symmetric: o.symmetric,
     search: o.search,
+    fit: fitting.fit,
   };
   switch (spelling) {
     case "float":

@@ -2,6 +2,7 @@ import { affineKernel } from "./affine.ts";
 import { castKernel } from "./cast.ts";
 import { concatKernel } from "./concat.ts";
 import { dequantizeBlocksKernel, dequantizeKernel } from "./dequantize.ts";
+import { fitWeightKernel } from "./fit-weight.ts";
 import type { Kernel } from "./kernel.ts";
 import { quantizeBlocksKernel } from "./quantize-blocks.ts";
 import { quantizeChannelKernel } from "./quantize-channel.ts";
@@ -15,6 +16,7 @@ const ALL: readonly Kernel[] = [
   concatKernel,
   dequantizeBlocksKernel,
   dequantizeKernel,
+  fitWeightKernel,
   quantizeBlocksKernel,
   quantizeChannelKernel,
   quantizeGroupsKernel,

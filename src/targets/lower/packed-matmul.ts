@@ -2,8 +2,9 @@ import { attrFloat, attrInt, intAttr, type Node, type ValueId } from "../../ir/g
 import type { PatchBuilder } from "../../ir/patch.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { dequantizeBlocks } from "../../runtime/kernels/dequantize.ts";
+import { fitTensor } from "../../runtime/kernels/fit-weight.ts";
 import { quantizeBlocks } from "../../runtime/kernels/quantize-blocks.ts";
-import { type Restore, storedNarrow, type WeightGrid, type WeightShape } from "./weights.ts";
+import { type StoredWeight, storedNarrow, type WeightGrid, type WeightShape } from "./weights.ts";
 
 /** A linear layer as `activation · weight + bias`. */
 interface Linear {
@@ -24,11 +25,11 @@ const LINEAR: Readonly<Record<string, (node: Node) => Linear | null>> = {
 };
 
 /** A weight packed for MatMulNBits; several layers may read it. */
-export interface PackedWeight {
+export interface PackedWeight extends StoredWeight {
   readonly inputs: readonly ValueId[];
-  readonly stored: readonly Tensor[];
-  readonly restore: Restore;
   readonly attrs: Readonly<Record<string, number>>;
+  /** Factors [in, rank] and [rank, out] of a branch beside it; empty without one. */
+  readonly branch: readonly ValueId[];
 }
 
 /** True when the node can be written as MatMulNBits (with an Add for its bias). */
@@ -62,12 +63,27 @@ export function packWeight(
   name: string,
   accuracyLevel: number,
 ): PackedWeight {
-  const { bits, search, symmetric } = grid;
+  const { bits, search, symmetric, fit } = grid;
   const order = w.outAxis === 1 ? "KN" : "NK";
   const blockSize = smallestPacking(w.tensor.dims[w.inAxis]!, grid);
   const scaleType = accuracyLevel === INT8_LEVEL ? "f32" : "f16";
   const pack = (t: Tensor) => quantizeBlocks(t, { bits, blockSize, order, search, symmetric, scaleType });
-  const packed = pack(w.tensor);
+  const [K, N] = [w.tensor.dims[w.inAxis]!, w.tensor.dims[w.outAxis]!];
+  const fitted =
+    fit === null
+      ? null
+      : fitTensor(w.tensor, {
+          ...fit,
+          order,
+          packing: "nbits",
+          bits,
+          block: blockSize,
+          symmetric,
+          search,
+          scaleType,
+        });
+  const packed =
+    fitted === null ? pack(w.tensor) : { packed: fitted.data, scales: fitted.scale, zeroPoints: fitted.zero };
   const inputs = [
     patch.constant(packed.packed, `${name}.q`),
     scaleType === "f32"
@@ -79,11 +95,15 @@ export function packWeight(
     inputs.push(patch.constant(packed.zeroPoints, `${name}.z`));
     stored.push(packed.zeroPoints);
   }
+  const low = fitted?.branch ?? null;
+  const factors = low === null ? [] : [low.first, low.second];
   return {
     inputs,
-    stored,
+    branch: factors.map((t, i) => storedNarrow(patch, t, `${name}.${"ab"[i]}`)),
+    stored: [...stored, ...factors],
+    fitted,
     restore: (v) => dequantizeBlocks(pack(v.tensor), { bits, blockSize, order }),
-    attrs: { K: packed.K, N: packed.N, bits, block_size: blockSize },
+    attrs: { K, N, bits, block_size: blockSize },
   };
 }
 
@@ -103,9 +123,15 @@ export function writePacked(
     inputs: [activation, ...weight.inputs],
     attrs: Object.fromEntries(Object.entries(attrs).map(([k, v]) => [k, intAttr(v)])),
   });
-  const out =
-    bias === null
-      ? product
-      : patch.node({ op: "Add", name: `${node.name}/bias`, inputs: [product, bias] })[0];
+  const add = (part: string, a: ValueId, b: ValueId): ValueId =>
+    patch.node({ op: "Add", name: `${node.name}/${part}`, inputs: [a, b] })[0];
+  let out = product;
+  if (weight.branch.length === 2) {
+    const [first, second] = weight.branch as [ValueId, ValueId];
+    const [narrow] = patch.node({ op: "MatMul", name: `${node.name}/down`, inputs: [activation, first] });
+    const [wide] = patch.node({ op: "MatMul", name: `${node.name}/up`, inputs: [narrow, second] });
+    out = add("sum", out, wide);
+  }
+  if (bias !== null) out = add("bias", out, bias);
   patch.redirect(node.outputs[0]!, out).remove(node.id);
 }

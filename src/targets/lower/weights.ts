@@ -4,6 +4,8 @@ import type { PatchBuilder } from "../../ir/patch.ts";
 import { i64Tensor, type Tensor } from "../../ir/tensor.ts";
 import { castTensor } from "../../runtime/kernels/cast.ts";
 import { dequantizeTensor } from "../../runtime/kernels/dequantize.ts";
+import { type FitTensorOptions, type FitTensors, fitTensor } from "../../runtime/kernels/fit-weight.ts";
+import type { ScaleType } from "../../numeric/quantize/grid.ts";
 import type { Search } from "../../runtime/kernels/quantize.ts";
 import { quantizeChannel } from "../../runtime/kernels/quantize-channel.ts";
 import { quantizeGroups } from "../../runtime/kernels/quantize-groups.ts";
@@ -11,11 +13,19 @@ import { reshapeTensor } from "../../runtime/kernels/reshape.ts";
 
 /** How finely and with which search a weight is quantized. */
 export interface WeightGrid {
-  readonly bits: 4 | 8;
+  readonly bits: 2 | 4 | 8;
   readonly block: number;
   readonly symmetric: boolean;
   readonly search: Search;
+  /** How integers are found where not by rounding each weight for itself. */
+  readonly fit: WeightFit | null;
 }
+
+/** A method that looks at a whole matrix; see `src/runtime/kernels/fit-weight.ts`. */
+export type WeightFit = Pick<
+  FitTensorOptions,
+  "method" | "damp" | "actOrder" | "rounds" | "rank" | "gram" | "mean"
+>;
 
 /** A float weight, which axis counts output channels, and which one is summed over. */
 export interface WeightShape {
@@ -27,11 +37,17 @@ export interface WeightShape {
 /** The floats that a weight of this shape, treated in the same way, stands for afterwards. */
 export type Restore = (w: WeightShape) => Tensor;
 
-/** A weight in its new form: the float value layers read, what is stored, and what those floats will be. */
-export interface SpelledWeight {
-  readonly value: ValueId;
+/** What became of a weight: what is stored, and how to tell what those bytes stand for. */
+export interface StoredWeight {
   readonly stored: readonly Tensor[];
   readonly restore: Restore;
+  /** What a method that looks at the whole matrix found, its own error included. */
+  readonly fitted: FitTensors | null;
+}
+
+/** A weight in its new form and the float value that layers read. */
+export interface SpelledWeight extends StoredWeight {
+  readonly value: ValueId;
 }
 
 /** Smallest block a scale is spent on. */
@@ -65,6 +81,7 @@ export function narrowFloat(
     value: storedNarrow(patch, stored, `${name}.${dtype}`),
     stored: [stored],
     restore: (w) => castTensor(narrow(w.tensor), "f32"),
+    fitted: null,
   };
 }
 
@@ -73,14 +90,80 @@ function alongAxis(rank: number, axis: number, length: number): number[] {
   return Array.from({ length: rank }, (_, i) => (i === axis ? length : 1));
 }
 
-function channelParts(w: WeightShape, grid: WeightGrid) {
+/** A weight as a matrix with one axis of outputs and one of everything summed; `null` where the outputs lie between. */
+function flattened(w: WeightShape): { flat: Tensor; axis: 0 | 1 } | null {
+  const { dims } = w.tensor;
+  if (dims.length === 2) return { flat: w.tensor, axis: w.inAxis === 0 ? 0 : 1 };
+  if (w.outAxis !== 0) return null;
+  return { flat: reshapeTensor(w.tensor, [dims[0]!, elementCount(dims.slice(1))]), axis: 1 };
+}
+
+/** Whether methods that look at the whole matrix apply to a weight of this shape. */
+export function fittable(w: WeightShape): boolean {
+  return flattened(w) !== null;
+}
+
+/** Integers, scales and zero points of a whole matrix with `block` inputs to a scale. */
+function fittedParts(w: WeightShape, grid: WeightGrid, fit: WeightFit, block: number, scaleType: ScaleType) {
+  const { flat, axis } = flattened(w)!;
   const { bits, search, symmetric } = grid;
-  const q = quantizeChannel(w.tensor, { axis: w.outAxis, bits, search, symmetric });
-  return { ...q, zeroPoint: symmetric ? null : q.zeroPoint };
+  return fitTensor(flat, {
+    ...fit,
+    order: axis === 0 ? "KN" : "NK",
+    packing: "axis",
+    bits,
+    block,
+    symmetric,
+    search,
+    scaleType,
+  });
+}
+
+interface ChannelParts {
+  readonly data: Tensor;
+  readonly scale: Tensor;
+  readonly zeroPoint: Tensor | null;
+  readonly fitted: FitTensors | null;
+}
+
+function channelParts(w: WeightShape, grid: WeightGrid): ChannelParts {
+  const { bits, search, symmetric, fit } = grid;
+  const matrix = fit === null ? null : flattened(w);
+  if (fit === null || matrix === null) {
+    const q = quantizeChannel(w.tensor, { axis: w.outAxis, bits, search, symmetric });
+    return { ...q, zeroPoint: symmetric ? null : q.zeroPoint, fitted: null };
+  }
+  const fitted = fittedParts(w, grid, fit, matrix.flat.dims[matrix.axis]!, "f32");
+  const along = [w.tensor.dims[w.outAxis]!];
+  return {
+    data: reshapeTensor(fitted.data, w.tensor.dims),
+    scale: reshapeTensor(fitted.scale, along),
+    zeroPoint: fitted.zero === null ? null : reshapeTensor(fitted.zero, along),
+    fitted,
+  };
+}
+
+/** The weight with its low-rank branch added; both are constants, so runtimes add them when they load the model. */
+function withBranch(
+  patch: PatchBuilder,
+  value: ValueId,
+  branch: FitTensors["branch"] | undefined,
+  dims: readonly number[],
+  name: string,
+): { value: ValueId; stored: Tensor[] } {
+  if (branch === null || branch === undefined) return { value, stored: [] };
+  const stored = [branch.first, branch.second];
+  const inputs = stored.map((t, i) => storedNarrow(patch, t, `${name}.${"ab"[i]}`));
+  let [low] = patch.node({ op: "MatMul", name: `${name}/low`, inputs });
+  if (dims.length !== 2) {
+    const shape = patch.constant(i64Tensor(dims), `${name}.to`);
+    [low] = patch.node({ op: "Reshape", name: `${name}/low_w`, inputs: [low, shape] });
+  }
+  return { value: patch.node({ op: "Add", name: `${name}/sum`, inputs: [value, low] })[0], stored };
 }
 
 function restoredChannels(grid: WeightGrid): Restore {
-  return (w) => dequantizeTensor(channelParts(w, grid), { axis: w.outAxis });
+  return (w) => dequantizeTensor(channelParts(w, { ...grid, fit: null }), { axis: w.outAxis });
 }
 
 /** Integers and one scale per output channel, behind a DequantizeLinear that runs with the layer. */
@@ -99,7 +182,13 @@ export function dequantizeChannel(
     inputs,
     attrs: { axis: intAttr(w.outAxis) },
   });
-  return { value, stored, restore: restoredChannels(grid) };
+  const whole = withBranch(patch, value, q.fitted?.branch, w.tensor.dims, name);
+  return {
+    value: whole.value,
+    stored: [...stored, ...whole.stored],
+    restore: restoredChannels(grid),
+    fitted: q.fitted,
+  };
 }
 
 /** (q - z) · s in operators that runtimes fold at load; `z` and `s` broadcast over `q`. */
@@ -136,22 +225,31 @@ export function foldChannel(
   const along = alongAxis(dims.length, w.outAxis, dims[w.outAxis]!);
   const z = q.zeroPoint === null ? null : reshapeTensor(q.zeroPoint, along);
   const made = foldable(patch, name, q.data, reshapeTensor(q.scale, along), z);
-  return { ...made, restore: restoredChannels(grid) };
+  const whole = withBranch(patch, made.value, q.fitted?.branch, dims, name);
+  return {
+    value: whole.value,
+    stored: [...made.stored, ...whole.stored],
+    restore: restoredChannels(grid),
+    fitted: q.fitted,
+  };
 }
 
 /** A weight cut into blocks of its summed elements; `null` where no block divides their number. */
 function blockParts(w: WeightShape, grid: WeightGrid) {
-  const { dims } = w.tensor;
-  const matrix = dims.length === 2;
-  if (!matrix && w.outAxis !== 0) return null;
-  const flat = matrix ? w.tensor : reshapeTensor(w.tensor, [dims[0]!, elementCount(dims.slice(1))]);
-  const axis = matrix ? w.inAxis : 1;
+  const matrix = flattened(w);
+  if (matrix === null) return null;
+  const { flat, axis } = matrix;
   const length = flat.dims[axis]!;
   const block = blockOf(length, grid.block);
   if (block === null) return null;
-  const { bits, search, symmetric } = grid;
+  const { bits, search, symmetric, fit } = grid;
+  const place = { flat, axis, block, blocks: length / block };
+  if (fit !== null) {
+    const fitted = fittedParts(w, grid, fit, block, "f16");
+    return { data: fitted.data, scale: fitted.scale, zeroPoint: fitted.zero, fitted, ...place };
+  }
   const q = quantizeGroups(flat, { axis, blockSize: block, bits, search, symmetric, scaleType: "f16" });
-  return { ...q, zeroPoint: symmetric ? null : q.zeroPoint, flat, axis, block, blocks: length / block };
+  return { ...q, zeroPoint: symmetric ? null : q.zeroPoint, fitted: null, ...place };
 }
 
 /**
@@ -181,11 +279,17 @@ export function foldBlock(
   const shape = patch.constant(i64Tensor(dims), `${name}.dims`);
   const [value] = patch.node({ op: "Reshape", name: `${name}/w`, inputs: [made.value, shape] });
   const restore: Restore = (v) => {
-    const p = blockParts(v, grid)!;
+    const p = blockParts(v, { ...grid, fit: null })!;
     return reshapeTensor(
       dequantizeTensor(p, { axis: p.axis, blockSize: p.block, dtype: "f32" }),
       v.tensor.dims,
     );
   };
-  return { value, stored: made.stored, restore };
+  const whole = withBranch(patch, value, q.fitted?.branch, dims, name);
+  return {
+    value: whole.value,
+    stored: [...made.stored, ...whole.stored],
+    restore,
+    fitted: q.fitted,
+  };
 }

@@ -4,15 +4,20 @@ import { type Tensor, tensorBytes } from "../../../ir/tensor.ts";
 import type { PassContext } from "../../pass.ts";
 import type { Guard } from "../guards.ts";
 import { type Choice, plan, type QuantizeWeightsOptions, type Shared, STRICTNESS, shared } from "../plan.ts";
-import { write } from "../write.ts";
+import { correctedBias } from "../layer-bias.ts";
+import { fittingOf } from "../fitting.ts";
+import { type Written, write } from "../write.ts";
+import type { ValueId } from "../../../ir/graph.ts";
 
 /** One form a weight can be stored in. */
 export interface Candidate {
   readonly format: Choice;
   /** Bytes of everything stored: data, scales, zero points. */
   readonly bytes: number;
-  /** The floats that layers will read. */
-  readonly weight: Tensor;
+  /** The weight as it will be stored; `null` when it stays as it is. */
+  readonly written: Written | null;
+  /** The layer's bias and what it becomes, when it takes up what the mean of the output changes by. */
+  readonly bias: { readonly value: ValueId; readonly before: Tensor; readonly after: Tensor } | null;
 }
 
 /** A weight to choose a format for. */
@@ -38,15 +43,24 @@ function addressable(s: Shared, count: ReadonlyMap<string, number>): boolean {
 /** One weight in one format; `null` where the target cannot store it so. */
 function candidate(s: Shared, format: Choice, o: QuantizeWeightsOptions, ctx: PassContext): Candidate | null {
   const { tensor } = s.uses[0]!.layer;
-  if (format === "f32") return { format, bytes: tensorBytes(tensor), weight: tensor };
+  if (format === "f32") return { format, bytes: tensorBytes(tensor), written: null, bias: null };
   const { graph } = ctx.model;
   // The patch is never applied: only the derivations it would store are of interest.
-  const written = write(graph, new PatchBuilder(graph, "allocate-bits"), { ...s, format }, o, ctx);
+  const patch = new PatchBuilder(graph, "allocate-bits");
+  const as = { ...s, format };
+  const fitting = fittingOf(graph, as, o, ctx, new Map());
+  const written = write(graph, patch, as, { options: o, fitting }, ctx);
   if (written === null) return null;
+  const correction = written.fitted?.correction ?? null;
+  const bias = fitting.bias;
   return {
     format,
     bytes: written.stored.reduce((n, t) => n + tensorBytes(t), 0),
-    weight: written.restore(written.shape),
+    written,
+    bias:
+      bias === null || correction === null
+        ? null
+        : { value: bias.value, before: bias.tensor, after: correctedBias(bias, correction) },
   };
 }
 

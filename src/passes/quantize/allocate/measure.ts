@@ -1,10 +1,12 @@
 import { convert, floats } from "../../../calibrate/dense.ts";
 import type { Oracle } from "../../../calibrate/statistics/types.ts";
-import { callWeights, type Damage, openSwitchboard } from "../../../calibrate/switchboard.ts";
+import { callWeights, type Damage, openSwitchboard, type Switch } from "../../../calibrate/switchboard.ts";
+import type { ValueId } from "../../../ir/graph.ts";
 import type { Dense } from "../../../ir/evaluator.ts";
 import type { Tensor, TensorReader } from "../../../ir/tensor.ts";
 import type { PassContext } from "../../pass.ts";
-import type { Candidates } from "./candidates.ts";
+import type { Candidate, Candidates } from "./candidates.ts";
+import { storedFloats } from "./stored.ts";
 
 /** Where noise is measured: the calls of a switchboard, or the weights themselves. */
 export interface Bench {
@@ -24,21 +26,49 @@ async function denseOf(t: Tensor, reader: TensorReader): Promise<Dense> {
   return { dtype: t.dtype, dims: t.dims, bytes: await reader.read(t) };
 }
 
+/** One candidate's floats: the weight, and the bias where it changes too. */
+interface Made {
+  readonly weight: Dense;
+  readonly bias: Dense | null;
+}
+
+async function make(c: Candidates, candidate: Candidate, reader: TensorReader): Promise<Made> {
+  const { written, bias } = candidate;
+  const weight = written === null ? await denseOf(c.tensor, reader) : await storedFloats(written, reader);
+  return {
+    weight: convert(weight, c.tensor.dtype),
+    bias: bias === null ? null : convert(await denseOf(bias.after, reader), bias.before.dtype),
+  };
+}
+
 /** The floats of candidates, kept while there is room: making them may take a search. */
-function weightStore(reader: TensorReader): (c: Candidates, pick: number) => Promise<Dense> {
-  const kept = new Map<Tensor, Dense>();
+function candidateStore(reader: TensorReader): (c: Candidates, pick: number) => Promise<Made> {
+  const kept = new Map<Candidate, Made>();
   let room = KEPT;
   return async (c, pick) => {
-    const { weight } = c.options[pick]!;
-    const known = kept.get(weight);
+    const candidate = c.options[pick]!;
+    const known = kept.get(candidate);
     if (known !== undefined) return known;
-    const made = convert(await denseOf(weight, reader), c.tensor.dtype);
-    if (made.bytes.length <= room) {
-      room -= made.bytes.length;
-      kept.set(weight, made);
+    const made = await make(c, candidate, reader);
+    const bytes = made.weight.bytes.length + (made.bias?.bytes.length ?? 0);
+    if (bytes <= room) {
+      room -= bytes;
+      kept.set(candidate, made);
     }
     return made;
   };
+}
+
+/** Every weight, and every bias that some candidate changes, with what is fed unless a setting says otherwise. */
+async function switchesOf(weights: readonly Candidates[], reader: TensorReader): Promise<Switch[]> {
+  const out: Switch[] = [];
+  const biases = new Map<ValueId, Tensor>();
+  for (const c of weights) {
+    out.push({ value: c.shared.value, weight: await denseOf(c.tensor, reader) });
+    for (const o of c.options) if (o.bias !== null) biases.set(o.bias.value, o.bias.before);
+  }
+  for (const [value, t] of biases) out.push({ value, weight: await denseOf(t, reader) });
+  return out;
 }
 
 /** No noise anywhere. */
@@ -56,19 +86,21 @@ export async function outputBench(
   weights: readonly Candidates[],
   options: { readonly calls: number; readonly seeds: number },
 ): Promise<Bench> {
-  const switches = [];
-  for (const c of weights)
-    switches.push({ value: c.shared.value, weight: await denseOf(c.tensor, ctx.reader) });
+  const switches = await switchesOf(weights, ctx.reader);
   const board = await openSwitchboard(oracle, ctx.model, switches, options);
-  const store = weightStore(ctx.reader);
+  const store = candidateStore(ctx.reader);
   return {
     signal: board.signal,
     weights: callWeights(board.calls),
     async measure(picks) {
-      const setting = new Map<Candidates["shared"]["value"], Dense>();
+      const setting = new Map<ValueId, Dense>();
       for (const [i, pick] of picks) {
         const c = weights[i]!;
-        if (c.options[pick]!.weight !== c.tensor) setting.set(c.shared.value, await store(c, pick));
+        const candidate = c.options[pick]!;
+        if (candidate.written === null) continue;
+        const { weight, bias } = await store(c, pick);
+        setting.set(c.shared.value, weight);
+        if (bias !== null) setting.set(candidate.bias!.value, bias);
       }
       return setting.size === 0 ? silence(board.signal) : await board.measure(setting);
     },
@@ -79,9 +111,10 @@ export async function outputBench(
 /** Without a trajectory: the error of each weight relative to its energy, all weights alike. One place. */
 export function weightBench(ctx: PassContext, weights: readonly Candidates[]): Bench {
   async function relativeError(c: Candidates, pick: number): Promise<number> {
-    if (c.options[pick]!.weight === c.tensor) return 0;
+    const { written } = c.options[pick]!;
+    if (written === null) return 0;
     const a = floats(await denseOf(c.tensor, ctx.reader));
-    const b = floats(await denseOf(c.options[pick]!.weight, ctx.reader));
+    const b = floats(await storedFloats(written, ctx.reader));
     let [signal, noise] = [0, 0];
     for (const [i, x] of a.entries()) {
       signal += x * x;

@@ -1,0 +1,119 @@
+import type { StatisticsRequest } from "../../calibrate/statistics/types.ts";
+import { elementCount } from "../../ir/dtype.ts";
+import type { Graph } from "../../ir/graph.ts";
+import { fittable, type WeightFit } from "../../targets/lower/weights.ts";
+import type { PassContext } from "../pass.ts";
+import { gramRequest, inputsOf, type LayerInputs } from "./grams.ts";
+import { type LayerBias, layerBias } from "./layer-bias.ts";
+import type { Choice, QuantizeWeightsOptions, Shared } from "./plan.ts";
+
+/** Share of the mean diagonal added to Gram matrices, GPTQ's usual 1 %. */
+const DAMP = 0.01;
+
+/** Passes of coordinate descent; most rows stop moving before. */
+const ROUNDS = 12;
+
+/** Which methods look at the inputs of a layer. */
+const NEEDS_DATA = { rtn: false, hqq: false, gptq: true, rounding: true } as const;
+
+/** Whether options ask for statistics at all. */
+export function needsData(o: Pick<QuantizeWeightsOptions, "method">): boolean {
+  return NEEDS_DATA[o.method];
+}
+
+const isInteger = (format: Choice): boolean => format !== "f32" && format !== "f16";
+
+/** Gram matrices of every layer that will be stored as integers. */
+export function requestFor(
+  graph: Graph,
+  all: readonly Shared[],
+  ctx: Pick<PassContext, "shapes">,
+): StatisticsRequest | null {
+  const grams = all
+    .filter((s) => isInteger(s.format))
+    .flatMap((s) => s.uses.map((u) => gramRequest(graph, ctx.shapes(), u.layer)))
+    .filter((r) => r !== null);
+  return grams.length === 0 ? null : { values: [], grams };
+}
+
+/** How one weight is fitted. */
+export interface Fitting {
+  /** `null`: each weight rounded for itself. */
+  readonly fit: WeightFit | null;
+  readonly method: QuantizeWeightsOptions["method"];
+  /** Where the correction of the output's mean goes. */
+  readonly bias: LayerBias | null;
+}
+
+/** Why weights are fitted otherwise than asked, with the names of their layers. */
+export type Fallbacks = Map<string, string[]>;
+
+const PLAIN: Fitting = { fit: null, method: "rtn", bias: null };
+
+function inputs(s: Shared, ctx: PassContext): LayerInputs | null {
+  const { tensor, role } = s.uses[0]!.layer;
+  const size = elementCount(tensor.dims) / tensor.dims[role.outAxis]!;
+  if (ctx.statistics === null) return null;
+  return inputsOf(
+    s.uses.map((u) => u.layer),
+    size,
+    ctx.statistics,
+  );
+}
+
+/** Decides how a weight is fitted; what cannot be had is noted in `fallbacks`. */
+export function fittingOf(
+  graph: Graph,
+  s: Shared,
+  o: QuantizeWeightsOptions,
+  ctx: PassContext,
+  fallbacks: Fallbacks,
+): Fitting {
+  if (!isInteger(s.format) || (o.method === "rtn" && o.lowRank === 0)) return PLAIN;
+  const { layer } = s.uses[0]!;
+  const fallBack = (why: string): void => {
+    const names = fallbacks.get(why) ?? [];
+    fallbacks.set(why, [...names, layer.node.name]);
+  };
+  if (!fittable({ tensor: layer.tensor, ...layer.role })) {
+    fallBack("the output channels lie between summed axes");
+    return PLAIN;
+  }
+  const base = { damp: DAMP, actOrder: o.actOrder, rounds: ROUNDS, rank: o.lowRank };
+  if (o.method === "hqq" && o.symmetric) {
+    fallBack("HQQ chooses zero points, and symmetric grids have none to choose");
+    return PLAIN;
+  }
+  if (!needsData(o)) {
+    const method = o.method === "hqq" ? "hqq" : "nearest";
+    return { fit: { ...base, method, gram: null, mean: null }, method: o.method, bias: null };
+  }
+  const data = inputs(s, ctx);
+  if (data === null) {
+    fallBack(
+      ctx.statistics === null
+        ? "the model could not be sampled, so nothing is known of its layers' inputs"
+        : "the layer's inputs are in groups, too many, or were not observed",
+    );
+    if (o.lowRank === 0) return PLAIN;
+    return { fit: { ...base, method: "nearest", gram: null, mean: null }, method: "rtn", bias: null };
+  }
+  const bias = s.uses.length === 1 ? layerBias(graph, layer) : null;
+  const method = o.method === "gptq" ? "gptq" : "rounding";
+  const mean = bias === null ? null : data.mean;
+  return { fit: { ...base, method, gram: data.gram, mean }, method: o.method, bias };
+}
+
+/** Records every fallback, one line per reason. */
+export function decideFallbacks(fallbacks: Fallbacks, o: QuantizeWeightsOptions, ctx: PassContext): void {
+  for (const [why, names] of fallbacks)
+    ctx.decide({
+      node: names.length === 1 ? names[0]! : "",
+      kind: "downgraded",
+      rule: "weight-method",
+      why,
+      from: o.method,
+      to: "rtn",
+      count: names.length,
+    });
+}
