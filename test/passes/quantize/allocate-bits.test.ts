@@ -91,7 +91,7 @@ async function allocated(
   const decisions = await run(
     model,
     allocateBits,
-    { guards: false, refine: 6, calls: 3, seeds: 4, ...options },
+    { formats: ["w4", "w8", "f16"], guards: false, refine: 6, calls: 3, seeds: 4, ...options },
     { target: target("cpu-x64"), oracle: given },
   );
   const lines = decisions.filter((d) => NAMES.includes(d.node) && d.rule.startsWith("allocate"));

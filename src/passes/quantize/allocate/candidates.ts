@@ -4,10 +4,9 @@ import { type Tensor, tensorBytes } from "../../../ir/tensor.ts";
 import type { PassContext } from "../../pass.ts";
 import type { Guard } from "../guards.ts";
 import { type Choice, plan, type QuantizeWeightsOptions, type Shared, STRICTNESS, shared } from "../plan.ts";
-import { correctedBias } from "../layer-bias.ts";
+import type { LayerBias } from "../layer-bias.ts";
 import { fittingOf } from "../fitting.ts";
 import { type Written, write } from "../write.ts";
-import type { ValueId } from "../../../ir/graph.ts";
 
 /** One form a weight can be stored in. */
 export interface Candidate {
@@ -16,8 +15,8 @@ export interface Candidate {
   readonly bytes: number;
   /** The weight as it will be stored; `null` when it stays as it is. */
   readonly written: Written | null;
-  /** The layer's bias and what it becomes, when it takes up what the mean of the output changes by. */
-  readonly bias: { readonly value: ValueId; readonly before: Tensor; readonly after: Tensor } | null;
+  /** The layer's bias, when it takes up what the mean of the output changes by. */
+  readonly bias: LayerBias | null;
 }
 
 /** A weight to choose a format for. */
@@ -51,16 +50,11 @@ function candidate(s: Shared, format: Choice, o: QuantizeWeightsOptions, ctx: Pa
   const fitting = fittingOf(graph, as, o, ctx, new Map());
   const written = write(graph, patch, as, { options: o, fitting }, ctx);
   if (written === null) return null;
-  const correction = written.fitted?.correction ?? null;
-  const bias = fitting.bias;
   return {
     format,
     bytes: written.stored.reduce((n, t) => n + tensorBytes(t), 0),
     written,
-    bias:
-      bias === null || correction === null
-        ? null
-        : { value: bias.value, before: bias.tensor, after: correctedBias(bias, correction) },
+    bias: (written.fitted?.correction ?? null) === null ? null : fitting.bias,
   };
 }
 

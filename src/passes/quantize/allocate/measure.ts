@@ -3,9 +3,10 @@ import type { Oracle } from "../../../calibrate/statistics/types.ts";
 import { callWeights, type Damage, openSwitchboard, type Switch } from "../../../calibrate/switchboard.ts";
 import type { ValueId } from "../../../ir/graph.ts";
 import type { Dense } from "../../../ir/evaluator.ts";
-import type { Tensor, TensorReader } from "../../../ir/tensor.ts";
+import { inlineTensor, type Tensor, type TensorReader, tensorBytes } from "../../../ir/tensor.ts";
 import type { PassContext } from "../../pass.ts";
 import type { Candidate, Candidates } from "./candidates.ts";
+import { correctedBias } from "../layer-bias.ts";
 import { storedFloats } from "./stored.ts";
 
 /** Where noise is measured: the calls of a switchboard, or the weights themselves. */
@@ -14,6 +15,8 @@ export interface Bench {
   readonly signal: Damage;
   /** Weight of each place, mean 1. */
   readonly weights: Float64Array;
+  /** Starts making the forms of a weight that will be measured soon. */
+  prepare(index: number): void;
   /** Noise when some weights take other forms, by index of the weight; the others stay as they are. */
   measure(picks: ReadonlyMap<number, number>): Promise<Damage>;
   release(): Promise<void>;
@@ -34,28 +37,44 @@ interface Made {
 
 async function make(c: Candidates, candidate: Candidate, reader: TensorReader): Promise<Made> {
   const { written, bias } = candidate;
-  const weight = written === null ? await denseOf(c.tensor, reader) : await storedFloats(written, reader);
+  if (written === null) return { weight: await denseOf(c.tensor, reader), bias: null };
+  const { weight, correction } = await storedFloats(written, reader);
+  const after =
+    bias === null || correction === null
+      ? null
+      : correctedBias(bias, inlineTensor("f32", correction.dims, correction.bytes));
   return {
     weight: convert(weight, c.tensor.dtype),
-    bias: bias === null ? null : convert(await denseOf(bias.after, reader), bias.before.dtype),
+    bias: after === null ? null : convert(await denseOf(after, reader), bias!.tensor.dtype),
   };
 }
 
 /** The floats of candidates, kept while there is room: making them may take a search. */
-function candidateStore(reader: TensorReader): (c: Candidates, pick: number) => Promise<Made> {
-  const kept = new Map<Candidate, Made>();
+function candidateStore(reader: TensorReader): {
+  get(c: Candidates, pick: number): Promise<Made>;
+  /** Starts making a form that `get` will find, when there is room for it. */
+  ahead(c: Candidates, pick: number): void;
+} {
+  const kept = new Map<Candidate, Promise<Made>>();
   let room = KEPT;
-  return async (c, pick) => {
+  const get = (c: Candidates, pick: number): Promise<Made> => {
     const candidate = c.options[pick]!;
     const known = kept.get(candidate);
     if (known !== undefined) return known;
-    const made = await make(c, candidate, reader);
-    const bytes = made.weight.bytes.length + (made.bias?.bytes.length ?? 0);
+    const made = make(c, candidate, reader);
+    const bytes = tensorBytes(c.tensor);
     if (bytes <= room) {
       room -= bytes;
       kept.set(candidate, made);
     }
     return made;
+  };
+  return {
+    get,
+    ahead(c, pick) {
+      // A failure is thrown where the form is measured.
+      if (tensorBytes(c.tensor) <= room) get(c, pick).catch(() => {});
+    },
   };
 }
 
@@ -65,7 +84,7 @@ async function switchesOf(weights: readonly Candidates[], reader: TensorReader):
   const biases = new Map<ValueId, Tensor>();
   for (const c of weights) {
     out.push({ value: c.shared.value, weight: await denseOf(c.tensor, reader) });
-    for (const o of c.options) if (o.bias !== null) biases.set(o.bias.value, o.bias.before);
+    for (const o of c.options) if (o.bias !== null) biases.set(o.bias.value, o.bias.tensor);
   }
   for (const [value, t] of biases) out.push({ value, weight: await denseOf(t, reader) });
   return out;
@@ -92,13 +111,17 @@ export async function outputBench(
   return {
     signal: board.signal,
     weights: callWeights(board.calls),
+    prepare(index) {
+      const c = weights[index];
+      if (c !== undefined) for (const pick of c.options.keys()) store.ahead(c, pick);
+    },
     async measure(picks) {
       const setting = new Map<ValueId, Dense>();
       for (const [i, pick] of picks) {
         const c = weights[i]!;
         const candidate = c.options[pick]!;
         if (candidate.written === null) continue;
-        const { weight, bias } = await store(c, pick);
+        const { weight, bias } = await store.get(c, pick);
         setting.set(c.shared.value, weight);
         if (bias !== null) setting.set(candidate.bias!.value, bias);
       }
@@ -114,7 +137,7 @@ export function weightBench(ctx: PassContext, weights: readonly Candidates[]): B
     const { written } = c.options[pick]!;
     if (written === null) return 0;
     const a = floats(await denseOf(c.tensor, ctx.reader));
-    const b = floats(await storedFloats(written, ctx.reader));
+    const b = floats((await storedFloats(written, ctx.reader)).weight);
     let [signal, noise] = [0, 0];
     for (const [i, x] of a.entries()) {
       signal += x * x;
@@ -127,6 +150,7 @@ export function weightBench(ctx: PassContext, weights: readonly Candidates[]): B
   return {
     signal: { quality: Float64Array.of(1), content: null },
     weights: Float64Array.of(1),
+    prepare() {},
     async measure(picks) {
       let sum = 0;
       for (const [i, pick] of picks) {
@@ -146,6 +170,7 @@ export async function sensitivities(bench: Bench, weights: readonly Candidates[]
   const out: Damage[][] = [];
   for (const [i, c] of weights.entries()) {
     const row: Damage[] = [];
+    for (let ahead = i; ahead <= i + 2; ahead++) bench.prepare(ahead);
     for (const pick of c.options.keys()) row.push(await bench.measure(new Map([[i, pick]])));
     out.push(row);
   }

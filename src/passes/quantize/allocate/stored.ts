@@ -15,8 +15,8 @@ function layoutOf({ data }: FitTensors): Layout {
 }
 
 /** The matrix that the integers of a fit stand for, before its branch. */
-function dequantized(f: FitTensors, dims: readonly [number, number]): Tensor {
-  const { order, packing, bits, block } = layoutOf(f);
+function dequantized(f: FitTensors, layout: Layout, dims: readonly [number, number]): Tensor {
+  const { order, packing, bits, block } = layout;
   if (packing === "axis")
     return dequantizeTensor(
       { data: f.data, scale: f.scale, zeroPoint: f.zero },
@@ -31,10 +31,8 @@ async function read(t: Tensor, reader: TensorReader): Promise<Dense> {
   return { dtype: t.dtype, dims: t.dims, bytes: await reader.read(t) };
 }
 
-/** Adds first · second, whose product has the matrix's shape, or its transpose for packed ones in the order [out, in]. */
-async function addBranch(into: Float32Array, f: FitTensors, reader: TensorReader): Promise<void> {
-  if (f.branch === null) return;
-  const [a, b] = [await read(f.branch.first, reader), await read(f.branch.second, reader)];
+/** Adds first · second, which has the matrix's shape, or its transpose where rows are packed in the order [out, in]. */
+function addBranch(into: Float32Array, f: FitTensors, a: Dense, b: Dense): void {
   const [rows, rank] = a.dims as [number, number];
   const columns = b.dims[1]!;
   const [x, y] = [floats(a), floats(b)];
@@ -48,17 +46,47 @@ async function addBranch(into: Float32Array, f: FitTensors, reader: TensorReader
     }
 }
 
-/** The floats that layers will multiply with once a weight is stored like this, in the shape of the weight. */
-export async function storedFloats(w: Written, reader: TensorReader): Promise<Dense> {
+/** What a stored weight amounts to. */
+export interface StoredFloats {
+  /** The floats that layers will multiply with, in the shape of the weight. */
+  readonly weight: Dense;
+  /** What the layer's bias gains, f32 [outputs]; `null` when nothing. */
+  readonly correction: Dense | null;
+}
+
+/** Reads every part of a fit at once: parts that are read together come from one evaluation. */
+async function fetched(f: FitTensors, reader: TensorReader): Promise<FitTensors> {
+  const inline = async <T extends Tensor | null>(t: T): Promise<T> =>
+    t === null ? t : ({ ...t, source: { kind: "inline", bytes: await reader.read(t) } } as T);
+  const [data, scale, zero, correction, figures, first, second] = await Promise.all([
+    inline(f.data),
+    inline(f.scale),
+    inline(f.zero),
+    inline(f.correction),
+    inline(f.figures),
+    inline(f.branch?.first ?? null),
+    inline(f.branch?.second ?? null),
+  ]);
+  const branch = first === null || second === null ? null : { first, second };
+  return { data, scale, zero, correction, figures, branch };
+}
+
+/** The floats behind a stored weight, from the same derivations that are written. */
+export async function storedFloats(w: Written, reader: TensorReader): Promise<StoredFloats> {
   const { dims } = w.shape.tensor;
-  const { fitted } = w;
-  if (fitted === null) {
+  if (w.fitted === null) {
     const plain = await read(w.restore(w.shape), reader);
-    return denseFrom("f32", dims, floats(plain));
+    return { weight: denseFrom("f32", dims, floats(plain)), correction: null };
   }
-  const rows = layoutOf(fitted).packing === "axis" ? fitted.data.dims : dims;
-  const matrix = await read(dequantized(fitted, [rows[0]!, rows[1]!]), reader);
+  const parts = await fetched(w.fitted, reader);
+  const rows = layoutOf(w.fitted).packing === "axis" ? parts.data.dims : dims;
+  const matrix = await read(dequantized(parts, layoutOf(w.fitted), [rows[0]!, rows[1]!]), reader);
   const values = Float32Array.from(floats(matrix));
-  await addBranch(values, fitted, reader);
-  return denseFrom("f32", dims, values);
+  const { branch, correction } = parts;
+  if (branch !== null)
+    addBranch(values, w.fitted, await read(branch.first, reader), await read(branch.second, reader));
+  return {
+    weight: denseFrom("f32", dims, values),
+    correction: correction === null ? null : await read(correction, reader),
+  };
 }
