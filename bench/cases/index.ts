@@ -1,4 +1,5 @@
 import type { BenchCase } from "../lib/case.ts";
+import { calibration } from "./calibration.ts";
 import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
@@ -16,6 +17,7 @@ export const cases: readonly BenchCase[] = [
   workers,
   exactSpeed,
   cpuCostCase,
+  calibration,
   onnxsim,
   skeletonInspect,
   skeletonExact,

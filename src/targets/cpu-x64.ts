@@ -119,6 +119,14 @@ export const cpuX64: Target = {
       measured: true,
     },
     {
+      field: "formats.w2",
+      claim:
+        "MatMulNBits runs packed with 2 bits at accuracy_level 0, zero points included; int2 constants load from opset 25 on and their Cast, Mul and Reshape fold at load",
+      source: ORT,
+      checked: "2026-11-26",
+      measured: true,
+    },
+    {
       field: "compute",
       claim:
         "half-precision graphs are computed in fp32 between inserted casts, so fp16 overflow cannot be observed",

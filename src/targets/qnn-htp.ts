@@ -113,6 +113,13 @@ export const qnnHtp: Target = {
       measured: false,
     },
     {
+      field: "formats.w2",
+      claim: "MatMulNBits is lowered on the GPU backend only",
+      source: EP,
+      checked: "2026-11-26",
+      measured: false,
+    },
+    {
       field: "compute",
       claim: "float arithmetic on HTP is fp16",
       source: DOCS,

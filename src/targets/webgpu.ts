@@ -110,6 +110,13 @@ export const webgpu: Target = {
       measured: false,
     },
     {
+      field: "formats.w2",
+      claim: "MatMulNBits has no zero points at 2 bits",
+      source: `${PROBE}; ${SOURCE_TREE}`,
+      checked: "2026-11-26",
+      measured: false,
+    },
+    {
       field: "compute",
       claim: "arithmetic is done in the graph's type: a product peaking at 153,600 gives infinity in fp16",
       source: PROBE,

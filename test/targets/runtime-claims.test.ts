@@ -118,6 +118,35 @@ describe("CPU", () => {
     expect((await outcome(at(4, true), "disable")).every((v) => v === 0)).toBe(true);
   });
 
+  it("formats.w2: 2-bit MatMulNBits with zero points is exact at level 0; int2 Cast and Mul run and fold", async () => {
+    const spec = { bits: 2, blockSize: 16, order: "KN" } as const;
+    const q = quantizeBlocks(WEIGHT, { ...spec, symmetric: false });
+    const b = new ModelBuilder({ opset: 25, domains: { "com.microsoft": 1 } });
+    const y = b.node(
+      "MatMulNBits",
+      [b.input("x", "f32", [8, 64]), b.constant(q.packed), b.constant(q.scales), b.constant(q.zeroPoints!)],
+      { K: q.K, N: q.N, bits: 2, block_size: 16, accuracy_level: 0 },
+      { domain: "com.microsoft" },
+    );
+    const packed = b.output(y, "y", { kind: "tensor", dtype: "f32", shape: [8, 32] }).build();
+    const exact = await outcome(
+      product((p) => p.constant(dequantizeBlocks(q, spec))),
+      "disable",
+    );
+    for (const optimize of ["all", "disable"] as const)
+      expect(sqnr(exact, await outcome(packed, optimize))).toBeGreaterThan(110);
+    const c = quantizeChannel(WEIGHT, { axis: 1, bits: 2 });
+    const model = product(
+      (p) =>
+        p.node("Mul", [
+          p.node("Cast", [p.constant(c.data)], { to: 1 }),
+          p.constant(reshapeTensor(c.scale, [1, 32])),
+        ]),
+      25,
+    );
+    expect(sqnr(await outcome(model, "disable"), await outcome(model, "all"))).toBeGreaterThan(120);
+  });
+
   it("opset: 26 loads, 27 does not", async () => {
     const at = (opset: number): Model => product((b) => b.constant(WEIGHT), opset);
     await outcome({ ...at(26), irVersion: 13 }, "all");

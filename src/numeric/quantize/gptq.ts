@@ -68,24 +68,21 @@ function fitShifted(
   fitWeighted(fit, shifted, cost, n, p.options);
 }
 
+/** Chooses the float that stands for a weight: row, position in the sweep, column, the value to come close to. */
+type Choose = (s: Sweep, r: number, j: number, column: number, target: number) => number;
+
 /**
- * GPTQ (Frantar et al., arXiv:2210.17323): rounds one input after the other and lets every later weight of the row
- * make up for the errors so far. With h = v·vᵀ (v upper triangular) the cost of errors e is ‖e·v‖², whose j-th term is
- * e_j·v_jj + Σ_{i<j} e_i·v_ij: rounding w_j + Σ e_i·v_ij / v_jj is the sweep, without the inverse the paper keeps.
- * O(columns³/6 + rows·columns²/2). Needs a Gram matrix.
+ * The sweep of GPTQ (Frantar et al., arXiv:2210.17323): rounds one input after the other and lets every later weight of
+ * the row make up for the errors so far. With h = v·vᵀ (v upper triangular) the cost of errors e is ‖e·v‖², whose j-th
+ * term is e_j·v_jj + Σ_{i<j} e_i·v_ij: rounding w_j + Σ e_i·v_ij / v_jj is the sweep, without the inverse the paper
+ * keeps. O(columns³/6 + rows·columns²/2). Needs a Gram matrix.
  */
-export function gptq(p: BlockProblem, options: GptqOptions): BlockFit {
-  const { rows, columns, block, weights, gram } = p;
+export function errorFeedback(p: BlockProblem, options: GptqOptions, choose: Choose): void {
+  const { rows, columns, weights, gram } = p;
   if (gram === null) throw new Error("GPTQ needs a Gram matrix");
   const { v, order } = factor(gram, columns, options);
-  const blocks = blocksOf(p);
-  // Blocks longer than a stretch, or scattered by the order, keep the scales of the weights as they were.
-  const fixed = options.actOrder || block > SWEEP || SWEEP % block !== 0;
-  const out = fixed ? fitNearest(p) : emptyFit(p);
   const errors = new Float64Array(rows * columns);
   const all: View = viewOf(errors, rows, columns);
-  const scratch = [new Float64Array(block), new Float64Array(block)];
-  const fit: Fit = { scale: 1, zero: 0 };
   for (let from = 0; from < columns; from += SWEEP) {
     const end = Math.min(columns, from + SWEEP);
     const carried = new Float64Array(rows * SWEEP);
@@ -99,20 +96,35 @@ export function gptq(p: BlockProblem, options: GptqOptions): BlockFit {
     for (let r = 0; r < rows; r++)
       for (let j = from; j < end; j++) {
         const column = order[j]!;
-        const g = r * blocks + Math.floor(column / block);
-        if (!fixed && j % block === 0) {
-          fitShifted(fit, p, s, r, j, scratch);
-          out.scale[g] = fit.scale;
-          out.zero[g] = fit.zero;
-        }
         const w = weights[r * columns + column]!;
-        const target = w + push(s, columns, r, j);
-        const scale = out.scale[g]!;
-        const zero = out.zero[g]!;
-        const q = nearest(target, scale, zero, p.options.grid);
-        out.q[r * columns + column] = q;
-        errors[r * columns + j] = w - Math.fround((q - zero) * scale);
+        const chosen = choose(s, r, j, column, w + push(s, columns, r, j));
+        errors[r * columns + j] = w - chosen;
       }
   }
+}
+
+/** Integers and scales by {@link errorFeedback}. */
+export function gptq(p: BlockProblem, options: GptqOptions): BlockFit {
+  const { columns, block } = p;
+  const { grid } = p.options;
+  const blocks = blocksOf(p);
+  // Blocks longer than a stretch, or scattered by the order, keep the scales of the weights as they were.
+  const fixed = options.actOrder || block > SWEEP || SWEEP % block !== 0;
+  const out = fixed ? fitNearest(p) : emptyFit(p);
+  const scratch = [new Float64Array(block), new Float64Array(block)];
+  const fit: Fit = { scale: 1, zero: 0 };
+  errorFeedback(p, options, (s, r, j, column, target) => {
+    const g = r * blocks + Math.floor(column / block);
+    if (!fixed && j % block === 0) {
+      fitShifted(fit, p, s, r, j, scratch);
+      out.scale[g] = fit.scale;
+      out.zero[g] = fit.zero;
+    }
+    const scale = out.scale[g]!;
+    const zero = out.zero[g]!;
+    const q = nearest(target, scale, zero, grid);
+    out.q[r * columns + column] = q;
+    return Math.fround((q - zero) * scale);
+  });
   return out;
 }

@@ -63,7 +63,6 @@ function moveScales(p: BlockProblem, h: Float64Array, fit: BlockFit, t: Tile): n
   const { columns: n, block, options } = p;
   const blocks = blocksOf(p);
   const u = new Float64Array(block);
-  const uh = new Float64Array(n);
   let moved = 0;
   for (let b = 0; b < blocks; b++) {
     const from = b * block;
@@ -71,13 +70,10 @@ function moveScales(p: BlockProblem, h: Float64Array, fit: BlockFit, t: Tile): n
     for (let r = 0; r < t.rows; r++) {
       const g = (t.first + r) * blocks + b;
       const at = (t.first + r) * n + from;
-      uh.fill(0);
-      for (let i = 0; i < size; i++) {
-        u[i] = fit.q[at + i]! - fit.zero[g]!;
-        if (u[i] !== 0) subtract(uh, 0, -u[i]!, h, from + i, n);
-      }
+      let curve = 0;
+      for (let i = 0; i < size; i++) u[i] = fit.q[at + i]! - fit.zero[g]!;
+      for (let i = 0; i < size; i++) curve += u[i]! * dot(u, 0, h, (from + i) * n + from, size);
       const slope = dot(u, 0, t.residual, r * n + from, size);
-      const curve = dot(u, 0, uh, from, size);
       if (!(curve > 0)) continue;
       const before = fit.scale[g]!;
       const after =
@@ -85,7 +81,8 @@ function moveScales(p: BlockProblem, h: Float64Array, fit: BlockFit, t: Tile): n
       const step = after - before;
       if (step === 0 || step * (step * curve - 2 * slope) >= 0) continue;
       fit.scale[g] = after;
-      for (let i = 0; i < n; i++) t.residual[r * n + i]! -= step * uh[i]!;
+      for (let i = 0; i < size; i++)
+        if (u[i] !== 0) subtract(t.residual, r * n, step * u[i]!, h, from + i, n);
       moved++;
     }
   }

@@ -10,11 +10,11 @@ import type { Choice, QuantizeWeightsOptions, Shared } from "./plan.ts";
 /** Share of the mean diagonal added to Gram matrices, GPTQ's usual 1 %. */
 const DAMP = 0.01;
 
-/** Passes of coordinate descent; most rows stop moving before. */
-const ROUNDS = 12;
+/** Passes of coordinate descent: later ones gain less than 0.02 dB. */
+const ROUNDS = 4;
 
 /** Which methods look at the inputs of a layer. */
-const NEEDS_DATA = { rtn: false, hqq: false, gptq: true, rounding: true } as const;
+const NEEDS_DATA = { rtn: false, hqq: false, gptq: true, rounding: true, palette: true } as const;
 
 /** Whether options ask for statistics at all. */
 export function needsData(o: Pick<QuantizeWeightsOptions, "method">): boolean {
@@ -50,6 +50,12 @@ export type Fallbacks = Map<string, string[]>;
 
 const PLAIN: Fitting = { fit: null, method: "rtn", bias: null };
 
+/** Rounding to nearest, with the branch when one is asked for. */
+function without(base: Pick<WeightFit, "damp" | "actOrder" | "rounds" | "rank">): Fitting {
+  if (base.rank === 0) return PLAIN;
+  return { fit: { ...base, method: "nearest", gram: null, mean: null }, method: "rtn", bias: null };
+}
+
 function inputs(s: Shared, ctx: PassContext): LayerInputs | null {
   const { tensor, role } = s.uses[0]!.layer;
   const size = elementCount(tensor.dims) / tensor.dims[role.outAxis]!;
@@ -82,7 +88,7 @@ export function fittingOf(
   const base = { damp: DAMP, actOrder: o.actOrder, rounds: ROUNDS, rank: o.lowRank };
   if (o.method === "hqq" && o.symmetric) {
     fallBack("HQQ chooses zero points, and symmetric grids have none to choose");
-    return PLAIN;
+    return without(base);
   }
   if (!needsData(o)) {
     const method = o.method === "hqq" ? "hqq" : "nearest";
@@ -95,8 +101,7 @@ export function fittingOf(
         ? "the model could not be sampled, so nothing is known of its layers' inputs"
         : "the layer's inputs are in groups, too many, or were not observed",
     );
-    if (o.lowRank === 0) return PLAIN;
-    return { fit: { ...base, method: "nearest", gram: null, mean: null }, method: "rtn", bias: null };
+    return without(base);
   }
   const bias = s.uses.length === 1 ? layerBias(graph, layer) : null;
   const method = o.method === "gptq" ? "gptq" : "rounding";
@@ -106,6 +111,13 @@ export function fittingOf(
 
 /** Records every fallback, one line per reason. */
 export function decideFallbacks(fallbacks: Fallbacks, o: QuantizeWeightsOptions, ctx: PassContext): void {
+  if (o.method === "palette" && o.lowRank > 0)
+    ctx.decide({
+      node: "",
+      kind: "skipped",
+      rule: "low-rank",
+      why: "weights that are looked up in a codebook take no branch",
+    });
   for (const [why, names] of fallbacks)
     ctx.decide({
       node: names.length === 1 ? names[0]! : "",

@@ -11,7 +11,7 @@ import { type Layer, weightLayers } from "./layers.ts";
 /** Options of `quantize-weights`. */
 export interface QuantizeWeightsOptions {
   format: "w8" | "w4" | "w2";
-  method: "rtn" | "hqq" | "gptq" | "rounding";
+  method: "rtn" | "hqq" | "gptq" | "rounding" | "palette";
   actOrder: boolean;
   lowRank: number;
   block: 16 | 32 | 64 | 128;

@@ -25,7 +25,9 @@ const WHY: Readonly<Record<Guard, string>> = {
 
 /** `w4-gptq-matmul-nbits`; rounding to nearest is not named. */
 function ruleOf(format: string, method: string, { spelling }: Written): string {
-  return method === "rtn" ? `${format}-${spelling}` : `${format}-${method}-${spelling}`;
+  return method === "rtn" || method === spelling
+    ? `${format}-${spelling}`
+    : `${format}-${method}-${spelling}`;
 }
 
 export const quantizeWeights = definePass<QuantizeWeightsOptions>({
@@ -57,10 +59,10 @@ format falls back to the one its descriptor names, and the report says so.`,
         description: "Bits of the layers that are not guarded.",
       },
       method: {
-        enum: ["rtn", "hqq", "gptq", "rounding"],
+        enum: ["rtn", "hqq", "gptq", "rounding", "palette"],
         default: "rtn",
         description:
-          "How integers are found: each weight rounded for itself; zero points by half-quadratic splitting, no data; error feedback from one input to the next; the same, then coordinate descent on the layer's output error. The last two look at the inputs of every layer along sampled trajectories.",
+          "How integers are found: each weight rounded for itself; zero points by half-quadratic splitting, no data; error feedback from one input to the next; the same, then coordinate descent on the layer's output error; the entries of a codebook with error feedback, one scale per output. The last three look at the inputs of every layer along sampled trajectories.",
       },
       actOrder: {
         type: "boolean",

@@ -25,21 +25,23 @@ async function floatsOf(t: Tensor, reader: TensorReader): Promise<Float32Array> 
   return asF32({ dtype: t.dtype, dims: t.dims, bytes: await reader.read(t) });
 }
 
+const rounded = (x: number, digits: number): number => Math.round(x * 10 ** digits) / 10 ** digits;
+
 function decibels(signal: number, noise: number): number {
   if (noise === 0 || signal === 0) return noise === 0 ? CEILING_DB : 0;
-  return Math.round(Math.min(CEILING_DB, 10 * Math.log10(signal / noise)) * 100) / 100;
+  return Math.min(CEILING_DB, 10 * Math.log10(signal / noise));
 }
 
 /**
  * Predicted SQNR of the layer's output where a fit knows the inputs; else 10·log10(Σw² / Σ(ŵ-w)²) of the weight and what
- * its stored form stands for. Rounded to 0.01 dB.
+ * its stored form stands for.
  */
 async function weightSqnr({ shape, restore, fitted }: Written, reader: TensorReader): Promise<number> {
   if (fitted !== null) {
     const { figures } = fitted;
     const bytes = await reader.read(figures);
     const [noise, signal] = elementsOf({ dtype: figures.dtype, dims: figures.dims, bytes }) as Float64Array;
-    return decibels(signal!, noise!);
+    return rounded(decibels(signal!, noise!), 4);
   }
   const sample = sampleOf(shape);
   const [a, b] = await Promise.all([floatsOf(sample.tensor, reader), floatsOf(restore(sample), reader)]);
@@ -50,7 +52,7 @@ async function weightSqnr({ shape, restore, fitted }: Written, reader: TensorRea
     signal += a[i]! * a[i]!;
     noise += d * d;
   }
-  return decibels(signal, noise);
+  return rounded(decibels(signal, noise), 2);
 }
 
 /** The error of every weight, in order. */

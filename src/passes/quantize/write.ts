@@ -1,5 +1,6 @@
 import type { Graph } from "../../ir/graph.ts";
 import type { PatchBuilder } from "../../ir/patch.ts";
+import { foldPalette } from "../../targets/lower/palette.ts";
 import { type PackedWeight, packable, packWeight, writePacked } from "../../targets/lower/packed-matmul.ts";
 import {
   dequantizeChannel,
@@ -20,7 +21,7 @@ import { type QuantizeWeightsOptions, type Shared, supportOf } from "./plan.ts";
 /** A weight in its new form. */
 export interface Written extends StoredWeight {
   readonly shape: WeightShape;
-  readonly spelling: WeightSpelling | "f16";
+  readonly spelling: WeightSpelling | "f16" | "palette";
 }
 
 const BITS = { w8: 8, w4: 4, w2: 2 } as const;
@@ -69,6 +70,8 @@ function spell(
     return tensor.dtype === "f32" ? redirect(narrowFloat(patch, tensor, "f16", name), "f16") : null;
   const support = supportOf(ctx.target, s.format);
   const bits = BITS[s.format];
+  if (fitting.method === "palette" && fitting.fit !== null)
+    return redirect(foldPalette(patch, shape, { bits, fit: fitting.fit }, name), "palette");
   const matrix = tensor.dims.length === 2;
   const wanted = (matrix ? support.gemm : support.conv) ?? "float";
   const canPack = s.uses.every((u) => packable(u.layer.node));

@@ -1,15 +1,13 @@
 import type { DType } from "../../ir/dtype.ts";
-import type { Dense } from "../../ir/evaluator.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { transposed } from "../../numeric/linalg/product.ts";
 import { packRows } from "../../numeric/nbits.ts";
-import { biasCorrection, centred } from "../../numeric/quantize/bias.ts";
 import { type FitMethod, type FittedWeight, fitWeight } from "../../numeric/quantize/fit-weight.ts";
 import { gridOf, type ScaleType } from "../../numeric/quantize/grid.ts";
-import type { BlockProblem } from "../../numeric/quantize/problem.ts";
-import { bytesOf, elementsOf, encodeFloat, encodeSmallInt } from "./elements.ts";
+import { encodeFloat, encodeSmallInt } from "./elements.ts";
+import { conclusions, laid, problemParts, sizesOf } from "./fit-inputs.ts";
 import { defineKernel, describeType, type KernelType } from "./kernel.ts";
-import { finiteWeights, rangeSearch, requireFloat, type Search } from "./quantize.ts";
+import { rangeSearch, requireFloat, type Search } from "./quantize.ts";
 
 type Params = {
   readonly order: "KN" | "NK";
@@ -76,42 +74,8 @@ interface Shape {
 }
 
 function shapeOf(dims: readonly number[], p: Pick<Params, "order" | "block">): Shape {
-  const [a, b] = dims as [number, number];
-  const [rows, columns] = p.order === "KN" ? [b, a] : [a, b];
+  const { rows, columns } = sizesOf(dims, p.order);
   return { rows, columns, blocks: Math.ceil(columns / p.block) };
-}
-
-function problemOf(
-  p: Params,
-  inputs: readonly Dense[],
-): { problem: BlockProblem; mean: Float64Array | null } {
-  const [x, ...data] = inputs as [Dense, ...Dense[]];
-  const { rows, columns } = shapeOf(x.dims, p);
-  const w = Float64Array.from(finiteWeights("fit-weight", x));
-  const doubles = data.map((d) => elementsOf(d) as Float64Array);
-  const gram = p.gram ? doubles[0]! : null;
-  const mean = p.mean ? doubles[1]! : null;
-  const grid = gridOf({ bits: p.bits, signed: p.packing === "axis", symmetric: p.symmetric });
-  const problem: BlockProblem = {
-    weights: p.order === "KN" ? transposed(w, columns, rows) : w,
-    rows,
-    columns,
-    block: p.block,
-    gram: gram !== null && mean !== null ? centred(gram, mean) : gram,
-    options: { grid, search: rangeSearch(p.search), scaleType: p.scaleType },
-  };
-  return { problem, mean };
-}
-
-/** A row-major `rows` × `columns` array, turned when the matrix has its inputs in front. */
-function laid<T extends Int16Array | Float32Array | Float64Array>(
-  x: T,
-  rows: number,
-  columns: number,
-  order: "KN" | "NK",
-): Float32Array {
-  const f = Float64Array.from(x);
-  return Float32Array.from(order === "KN" ? transposed(f, rows, columns) : f);
 }
 
 function small(x: Float32Array, dtype: DType): Uint8Array {
@@ -154,24 +118,16 @@ export const fitWeightKernel = defineKernel<Params>({
     return 8 * (6 * rows * columns + (p.gram ? 4 * columns * columns : 0));
   },
   evaluate(p, inputs, outputs) {
-    const { problem, mean } = problemOf(p, inputs);
+    const { parts, mean } = problemParts("fit-weight", p, inputs);
     const shape = shapeOf(inputs[0]!.dims, p);
-    const found = fitWeight(problem, p);
-    const { weights } = problem;
-    let noise = 0;
-    let signal = 0;
-    for (let i = 0; i < weights.length; i++) {
-      noise += (weights[i]! - found.approximation[i]!) ** 2;
-      signal += weights[i]! ** 2;
-    }
-    const figures = Float64Array.of(found.error.noise, found.error.signal, noise, signal);
+    const grid = gridOf({ bits: p.bits, signed: p.packing === "axis", symmetric: p.symmetric });
+    const search = rangeSearch(p.search);
+    const settings = { grid, search, scaleType: p.scaleType };
+    const found = fitWeight({ ...parts, block: p.block, options: settings }, p);
     const all = [
       ...stored(p, shape, found, outputs),
       ...branchBytes(p, shape, found),
-      ...(mean === null
-        ? []
-        : [bytesOf(Float32Array.from(biasCorrection(weights, found.approximation, mean)))]),
-      bytesOf(figures),
+      ...conclusions(parts.weights, found, mean),
     ];
     return all.map((bytes, i) => ({ ...outputs[i]!, bytes }));
   },

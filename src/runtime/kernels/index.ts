@@ -2,6 +2,7 @@ import { affineKernel } from "./affine.ts";
 import { castKernel } from "./cast.ts";
 import { concatKernel } from "./concat.ts";
 import { dequantizeBlocksKernel, dequantizeKernel } from "./dequantize.ts";
+import { fitPaletteKernel } from "./fit-palette.ts";
 import { fitWeightKernel } from "./fit-weight.ts";
 import type { Kernel } from "./kernel.ts";
 import { quantizeBlocksKernel } from "./quantize-blocks.ts";
@@ -16,6 +17,7 @@ const ALL: readonly Kernel[] = [
   concatKernel,
   dequantizeBlocksKernel,
   dequantizeKernel,
+  fitPaletteKernel,
   fitWeightKernel,
   quantizeBlocksKernel,
   quantizeChannelKernel,

@@ -42,8 +42,11 @@ export interface StoredWeight {
   readonly stored: readonly Tensor[];
   readonly restore: Restore;
   /** What a method that looks at the whole matrix found, its own error included. */
-  readonly fitted: FitTensors | null;
+  readonly fitted: Fitted | null;
 }
+
+/** What every fit tells of itself. */
+export type Fitted = Pick<FitTensors, "correction" | "figures">;
 
 /** A weight in its new form and the float value that layers read. */
 export interface SpelledWeight extends StoredWeight {
@@ -86,12 +89,12 @@ export function narrowFloat(
 }
 
 /** Axis lengths of 1 except one, so that a per-channel vector broadcasts over the weight. */
-function alongAxis(rank: number, axis: number, length: number): number[] {
+export function alongAxis(rank: number, axis: number, length: number): number[] {
   return Array.from({ length: rank }, (_, i) => (i === axis ? length : 1));
 }
 
 /** A weight as a matrix with one axis of outputs and one of everything summed; `null` where the outputs lie between. */
-function flattened(w: WeightShape): { flat: Tensor; axis: 0 | 1 } | null {
+export function flattened(w: WeightShape): { flat: Tensor; axis: 0 | 1 } | null {
   const { dims } = w.tensor;
   if (dims.length === 2) return { flat: w.tensor, axis: w.inAxis === 0 ? 0 : 1 };
   if (w.outAxis !== 0) return null;
