@@ -1,8 +1,12 @@
 import { denseFrom, floats } from "../../../calibrate/dense.ts";
+import { elementCount } from "../../../ir/dtype.ts";
 import type { Dense } from "../../../ir/evaluator.ts";
 import type { Tensor, TensorReader } from "../../../ir/tensor.ts";
+import { castTensor } from "../../../runtime/kernels/cast.ts";
 import { dequantizeBlocks, dequantizeTensor } from "../../../runtime/kernels/dequantize.ts";
 import type { FitTensorOptions, FitTensors } from "../../../runtime/kernels/fit-weight.ts";
+import { elementsOf } from "../../../runtime/kernels/elements.ts";
+import type { Fitted } from "../../../targets/lower/weights.ts";
 import type { Written } from "../write.ts";
 
 /** How a fitted matrix is laid out. */
@@ -23,7 +27,7 @@ function dequantized(f: FitTensors, layout: Layout, dims: readonly [number, numb
       { axis: order === "KN" ? 0 : 1, blockSize: block, dtype: "f32" },
     );
   const [K, N] = order === "KN" ? dims : [dims[1], dims[0]];
-  const packed = { packed: f.data, scales: f.scale, zeroPoints: f.zero, K, N };
+  const packed = { packed: f.data, scales: castTensor(f.scale, "f32"), zeroPoints: f.zero, K, N };
   return dequantizeBlocks(packed, { bits, blockSize: block, order });
 }
 
@@ -71,6 +75,34 @@ async function fetched(f: FitTensors, reader: TensorReader): Promise<FitTensors>
   return { data, scale, zero, correction, figures, branch };
 }
 
+/** Integers with their grid, not a palette. */
+function isGrid(f: Fitted): f is FitTensors {
+  return "data" in f;
+}
+
+/** An entry of the codebook times the scale of the output channel. */
+async function paletteFloats(
+  { stored, shape, fitted }: Written,
+  reader: TensorReader,
+): Promise<StoredFloats> {
+  const { dims } = shape.tensor;
+  const correction = fitted!.correction;
+  const [indices, codebook, scale, added] = await Promise.all([
+    read(stored[0]!, reader),
+    read(stored[1]!, reader),
+    read(stored[2]!, reader),
+    correction === null ? null : read(correction, reader),
+  ]);
+  const [q, c, s] = [elementsOf(indices), floats(codebook), floats(scale)];
+  const inner = elementCount(dims.slice(shape.outAxis + 1));
+  const outputs = dims[shape.outAxis]!;
+  const values = Float32Array.from(
+    { length: elementCount(dims) },
+    (_, i) => c[Number(q[i]!)]! * s[Math.floor(i / inner) % outputs]!,
+  );
+  return { weight: denseFrom("f32", dims, values), correction: added };
+}
+
 /** The floats behind a stored weight, from the same derivations that are written. */
 export async function storedFloats(w: Written, reader: TensorReader): Promise<StoredFloats> {
   const { dims } = w.shape.tensor;
@@ -78,6 +110,7 @@ export async function storedFloats(w: Written, reader: TensorReader): Promise<St
     const plain = await read(w.restore(w.shape), reader);
     return { weight: denseFrom("f32", dims, floats(plain)), correction: null };
   }
+  if (!isGrid(w.fitted)) return await paletteFloats(w, reader);
   const parts = await fetched(w.fitted, reader);
   const rows = layoutOf(w.fitted).packing === "axis" ? parts.data.dims : dims;
   const matrix = await read(dequantized(parts, layoutOf(w.fitted), [rows[0]!, rows[1]!]), reader);
