@@ -3,7 +3,9 @@ import { calibration } from "./calibration.ts";
 import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
+import { mixedPrecision } from "./mixed-precision.ts";
 import { onnxsim } from "./onnxsim.ts";
+import { outputCorrection } from "./output-correction.ts";
 import { sdxl } from "./sdxl.ts";
 import { skeletonExact } from "./skeleton-exact.ts";
 import { skeletonInspect } from "./skeleton-inspect.ts";
@@ -19,6 +21,8 @@ export const cases: readonly BenchCase[] = [
   cpuCostCase,
   calibration,
   onnxsim,
+  mixedPrecision,
+  outputCorrection,
   skeletonInspect,
   skeletonExact,
   skeletonWeights,
