@@ -73,9 +73,11 @@ async function compare(t: Trained, method: "rtn" | "gptq", context: BenchContext
     bits: number,
     j: Pick<Judged, "mean" | "worst" | "psnr">,
     bytes: number | string,
-  ) => rows.push([t.name, method, what, bits, bytes, j.mean, j.worst, j.psnr]);
+  ): void => {
+    rows.push([t.name, method, what, bits, bytes, j.mean, j.worst, j.psnr]);
+    context.say(`${t.name}, ${method}, ${what}: ${bits.toFixed(2)} bits, ${j.mean.toFixed(2)} dB`);
+  };
   const build = async (what: string, pass: string, options: Readonly<Record<string, unknown>>) => {
-    context.say(`${t.name}, ${method}: ${what}`);
     const out = context.scratch.fresh(t.name);
     const made = await buildAndJudge({
       source,

@@ -30,7 +30,6 @@ export const outputCorrection: BenchCase = {
       for (const [build, stage] of BUILDS) {
         let off = 0;
         for (const [correction, more] of CORRECTIONS) {
-          say(`${t.name}, ${build}, correction ${correction}`);
           const out = scratch.fresh(t.name);
           const source = join(models, t.name);
           const made = await buildAndJudge({ source, component: t.component, out, passes: [stage, ...more] });
@@ -46,6 +45,7 @@ export const outputCorrection: BenchCase = {
               limit: -0.01,
               unit: "dB",
             });
+          say(`${t.name}, ${build}, correction ${correction}: ${made.mean.toFixed(2)} dB`);
           rows.push([
             t.name,
             build,

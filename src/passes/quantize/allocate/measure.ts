@@ -146,19 +146,23 @@ export function weightBench(ctx: PassContext, weights: readonly Candidates[]): B
     return signal === 0 ? 0 : noise / signal;
   }
   const count = Math.max(1, weights.length);
-  const known = new Map<string, number>();
+  const known = new Map<string, Promise<number>>();
+  const error = (i: number, pick: number): Promise<number> => {
+    const key = `${i} ${pick}`;
+    const found = known.get(key) ?? relativeError(weights[i]!, pick);
+    known.set(key, found);
+    return found;
+  };
   return {
     signal: { quality: Float64Array.of(1), content: null },
     weights: Float64Array.of(1),
-    prepare() {},
+    prepare(index) {
+      // A failure is thrown where the form is measured.
+      for (const pick of weights[index]?.options.keys() ?? []) error(index, pick).catch(() => {});
+    },
     async measure(picks) {
       let sum = 0;
-      for (const [i, pick] of picks) {
-        const key = `${i} ${pick}`;
-        const error = known.get(key) ?? (await relativeError(weights[i]!, pick));
-        known.set(key, error);
-        sum += error;
-      }
+      for (const [i, pick] of picks) sum += await error(i, pick);
       return { quality: Float64Array.of(sum / count), content: null };
     },
     async release() {},
