@@ -3,7 +3,9 @@ import { calibration } from "./calibration.ts";
 import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
+import { mixedPrecision } from "./mixed-precision.ts";
 import { onnxsim } from "./onnxsim.ts";
+import { outputCorrection } from "./output-correction.ts";
 import { peers } from "./peers.ts";
 import { quantize4bit } from "./quantize-4bit.ts";
 import { quantize8bit } from "./quantize-8bit.ts";
@@ -28,6 +30,8 @@ export const cases: readonly BenchCase[] = [
   quantize8bit,
   quantize4bit,
   vaeFormats,
+  mixedPrecision,
+  outputCorrection,
   skeletonInspect,
   skeletonExact,
   skeletonWeights,

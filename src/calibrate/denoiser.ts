@@ -16,7 +16,7 @@ export interface Denoiser {
 }
 
 /** Names of the inputs whose first axis is the batch. */
-function batchedNames(roles: InputRoles): Set<string> {
+export function batchedNames(roles: InputRoles): Set<string> {
   const names = roles.conditions.filter((c) => c.batched).map((c) => c.name);
   if (roles.timestep.layout === "batch") names.push(roles.timestep.name);
   return new Set([roles.sample.name, ...names]);

@@ -73,5 +73,5 @@ export async function outputRanges(
 ): Promise<RangeStatistics | null> {
   if ((await ctx.obstacle(component)) !== null || timeInputs(component).size > 0) return null;
   const { sets } = await ctx.inputs({ component, ports: portsOf(model), purpose: "calibration", lengths });
-  return await observeRanges(model, ctx.runtime, sets, { bindings: lengths });
+  return await observeRanges(model, ctx.runtime, sets);
 }

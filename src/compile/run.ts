@@ -7,6 +7,7 @@ import type { Target } from "../targets/target.ts";
 import { VERSION } from "../version.ts";
 import { checkBudgets } from "./budgets.ts";
 import { openCalibration } from "./calibration.ts";
+import { outputFidelity } from "./component-fidelity.ts";
 import { findComponentInputs } from "./component-inputs.ts";
 import { type BuildFacts, recipeHash, writeDescriptions } from "./describe.ts";
 import { judge } from "./judge.ts";

@@ -19,6 +19,8 @@ import { convertOpset } from "./legalise/convert-opset.ts";
 import { spellOps } from "./legalise/spell-ops.ts";
 import { storeShapes } from "./legalise/store-shapes.ts";
 import type { Pass } from "./pass.ts";
+import { allocateBits } from "./quantize/allocate-bits.ts";
+import { correctOutput } from "./quantize/correct-output.ts";
 import { quantizeWeights } from "./quantize/quantize-weights.ts";
 import { quantizeStatic } from "./quantize/static/quantize-static.ts";
 
@@ -47,6 +49,8 @@ export const passes = [
   convertFloat,
   quantizeStatic,
   quantizeWeights,
+  allocateBits,
+  correctOutput,
 ] as readonly Pass[];
 
 /**

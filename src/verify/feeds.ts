@@ -1,6 +1,6 @@
 import { denseFrom } from "../calibrate/dense.ts";
-import { elementCount, isFloat } from "../ir/dtype.ts";
 import type { SeedPurpose } from "../calibrate/seeds.ts";
+import { elementCount, isFloat } from "../ir/dtype.ts";
 import type { Dense } from "../ir/evaluator.ts";
 import { createRng, gaussian } from "../numeric/rng.ts";
 import type { PortType } from "../runtime/index.ts";

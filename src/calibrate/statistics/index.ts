@@ -5,7 +5,7 @@ export { type CrossGram, type CrossRequest, collectCross, crossFrom } from "./cr
 export { type LayerOptions, layerRequest } from "./layers.ts";
 export { type OracleOptions, openOracle, recordOracle } from "./oracle.ts";
 export { collectReusing, witness } from "./reuse.ts";
-export { openTeacher, type Teacher, type TeacherOptions, type TeacherSettings } from "./teacher.ts";
 export type * from "./summary.ts";
 export { summarise } from "./summary.ts";
+export { openTeacher, type Teacher, type TeacherOptions, type TeacherSettings } from "./teacher.ts";
 export type * from "./types.ts";

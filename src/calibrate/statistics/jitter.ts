@@ -1,8 +1,8 @@
 import { DTYPES } from "../../ir/dtype.ts";
 import type { Dense } from "../../ir/evaluator.ts";
 import { createRng } from "../../numeric/rng.ts";
-import { denseFrom, numbersOf } from "../dense.ts";
 import type { PortType } from "../../runtime/index.ts";
+import { denseFrom, numbersOf } from "../dense.ts";
 
 /** How far timesteps are moved. */
 export interface Jitter {

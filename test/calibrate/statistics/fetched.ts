@@ -1,7 +1,7 @@
+import type { Unfold } from "../../../src/calibrate/statistics/types.ts";
+import { cloneModel } from "../../../src/ir/clone.ts";
 import { Graph, type Model } from "../../../src/ir/graph.ts";
 import { tensorType } from "../../../src/ir/types.ts";
-import { cloneModel } from "../../../src/ir/clone.ts";
-import type { Unfold } from "../../../src/calibrate/statistics/types.ts";
 
 /** A copy of a model that also returns some of its float32 values, to recompute statistics from whole activations. */
 export function exposing(model: Model, names: readonly string[]): Model {

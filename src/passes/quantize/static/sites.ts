@@ -1,5 +1,6 @@
 import { type Anatomy, anatomy, type Layer } from "../../../ir/anatomy/index.ts";
 import { elementCount } from "../../../ir/dtype.ts";
+import type { Model } from "../../../ir/graph.ts";
 import {
   attrFloat,
   attrInt,
@@ -9,7 +10,6 @@ import {
   type Node,
   type ValueId,
 } from "../../../ir/graph.ts";
-import type { Model } from "../../../ir/graph.ts";
 import type { InferredShapes } from "../../../ir/infer.ts";
 import type { Tensor } from "../../../ir/tensor.ts";
 import { transposeTensor } from "../../../runtime/kernels/transpose.ts";
