@@ -82,6 +82,8 @@ function stepsFor(input: PlanInput, component: ComponentInfo, target: Target): P
   const legal = legalisePlan(target).map((s) => planned(s, "target"));
   const finish = finishPlan(target).map((s) => planned(s, "target"));
   const needed = specialise(missing, "target");
+  const named =
+    recipe.output.names === "short" ? [planned({ name: "shorten-names", options: {} }, "recipe")] : [];
   return [
     ...specialise(asked, "shape"),
     ...portable,
@@ -90,6 +92,7 @@ function stepsFor(input: PlanInput, component: ComponentInfo, target: Target): P
     ...rest,
     ...cleaned("target"),
     ...finish,
+    ...named,
   ];
 }
 

@@ -16,6 +16,7 @@ import { fuseGroupNorm } from "./fuse/fuse-group-norm.ts";
 import { fuseLayerNorm } from "./fuse/fuse-layer-norm.ts";
 import { fuseRmsNorm } from "./fuse/fuse-rms-norm.ts";
 import { convertOpset } from "./legalise/convert-opset.ts";
+import { shortenNames } from "./legalise/shorten-names.ts";
 import { spellOps } from "./legalise/spell-ops.ts";
 import { storeShapes } from "./legalise/store-shapes.ts";
 import type { Pass } from "./pass.ts";
@@ -46,6 +47,7 @@ export const passes = [
   convertOpset,
   spellOps,
   storeShapes,
+  shortenNames,
   convertFloat,
   quantizeStatic,
   quantizeWeights,

@@ -12,4 +12,5 @@ export const balanced: Recipe = {
     { "quantize-static": { floor: { mean: 36, worst: 25 } } },
     { "quantize-weights": { format: "w8" } },
   ],
+  output: { names: "short" },
 };

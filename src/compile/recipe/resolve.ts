@@ -55,7 +55,7 @@ const EMPTY: ResolvedRecipe = {
   stages: [],
   targets: new Map(),
   budgets: {},
-  output: { inlineBelow: INLINE_BELOW, align: ALIGN },
+  output: { inlineBelow: INLINE_BELOW, align: ALIGN, names: "keep" },
 };
 
 function layer(base: ResolvedRecipe, { recipe: r }: Layer): ResolvedRecipe {

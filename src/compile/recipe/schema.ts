@@ -199,7 +199,13 @@ export function recipeSchema(): JsonSchema {
             minimum: 1,
             maximum: 1048576,
             default: 4096,
-            description: "Alignment in bytes of tensors in the data file.",
+            description: "Alignment in bytes of tensors of 1 MiB and more in the data file.",
+          },
+          names: {
+            enum: ["keep", "short"],
+            default: "keep",
+            description:
+              "Names of inner values and nodes: as the input has them, or short ones, which saves a tenth of a small model.",
           },
         },
         { description: "How files are laid out." },

@@ -59,8 +59,10 @@ export interface CalibrationSampling extends Sampling {
 export interface OutputLayout {
   /** Tensors below this many bytes stay inside `model.onnx`. */
   readonly inlineBelow?: number;
-  /** Alignment in bytes of tensors in the data file. */
+  /** Alignment in bytes of large tensors in the data file. */
   readonly align?: number;
+  /** Names of inner values and nodes: as they are, or short to save bytes. */
+  readonly names?: "keep" | "short";
 }
 
 /** A recipe as people write it; every key may be left out. */

@@ -110,7 +110,7 @@ export function integerMatMul(
       o.input.scale,
       patch.constant(o.weightScale, `${o.name}.s`),
       o.input.zero,
-      i8Zeros(patch, o.weight.dims[1]!),
+      null,
       o.bias === null ? null : patch.constant(o.bias, `${o.name}.b`),
     ],
   })[0];
