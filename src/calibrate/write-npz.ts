@@ -6,7 +6,7 @@ import type { Npz } from "./npz.ts";
 const DESCRIPTIONS: Partial<Record<DType, string>> = { f32: "<f4", f64: "<f8", u8: "|u1", i32: "<i4" };
 
 /** One array in numpy's NPY format 1.0 (NEP 1): the header padded with spaces so that data starts at a multiple of 64. */
-export function npyBytes({ dtype, dims, bytes }: Dense): Uint8Array {
+function npyBytes({ dtype, dims, bytes }: Dense): Uint8Array {
   const descr = DESCRIPTIONS[dtype];
   if (descr === undefined) throw new Error(`${dtype} is not written to archives`);
   const shape = dims.length === 1 ? `(${dims[0]},)` : `(${dims.join(", ")})`;

@@ -77,7 +77,10 @@ export interface GramStatistics {
   readonly positions: readonly number[];
   /** Numerical rank of the sum over buckets (relative tolerance 1e-6): closed forms generalise only as far. */
   readonly rank: number;
-  /** False where taps were summed apart (channel covariance), an approximation. */
+  /**
+   * False where a convolution was too large to unfold: the Gram is then that of its channels, `size` their number, an
+   * approximation that serves every tap alike.
+   */
   readonly exact: boolean;
 }
 
