@@ -1,4 +1,5 @@
 import type { Recipe } from "../recipe/types.ts";
+import { othersAt8Bits } from "./others.ts";
 
 /**
  * 8-bit arithmetic where it is faster and its measured damage small, 8-bit weights everywhere else. The floor is what the
@@ -6,6 +7,7 @@ import type { Recipe } from "../recipe/types.ts";
  */
 export const balanced: Recipe = {
   extends: "exact",
+  components: othersAt8Bits,
   calibration: { samples: 8 },
   passes: [
     "clean",
