@@ -98,7 +98,8 @@ function widthOf(low: number, high: number): number {
 
 /** The scale that fits [low, high] around a fixed zero point. */
 function scaleAround(low: number, high: number, zero: number): number {
-  const up = zero < U8_STEPS ? Math.max(high, 0) / (U8_STEPS - zero) : Number.POSITIVE_INFINITY;
+  const up =
+    zero < U8_STEPS ? Math.max(high, 0) / (U8_STEPS - zero) : high > 0 ? Number.POSITIVE_INFINITY : 0;
   const down = zero > 0 ? Math.max(-low, 0) / zero : low < 0 ? Number.POSITIVE_INFINITY : 0;
   return Math.max(up, down, SMALLEST_WIDTH / U8_STEPS);
 }

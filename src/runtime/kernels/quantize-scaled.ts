@@ -7,10 +7,13 @@ type Params = { readonly outAxis: number; readonly inAxis: number };
 
 const LIMIT = 127;
 
-/** round(w · factor[in] / scale[out]) within ±127 as int8: weights on a scale found before. */
+/**
+ * round(w · factor[in] / scale[out]) within ±127 as int8: weights on a scale found before. The product is rounded to
+ * single precision first, as it was when the scale was found.
+ */
 export const quantizeScaledKernel = defineKernel<Params>({
   name: "quantize-scaled",
-  version: 1,
+  version: 2,
   scratch: (_p, [t]) => f32Scratch(t!) + elementCount(t!.dims),
   evaluate({ outAxis, inAxis }, inputs, [out]) {
     const [w, factor, scale] = inputs.map(asF32) as [Float32Array, Float32Array, Float32Array];
@@ -20,7 +23,7 @@ export const quantizeScaledKernel = defineKernel<Params>({
     for (let i = 0; i < w.length; i++) {
       const n = Math.floor(i / o.inner) % o.length;
       const k = Math.floor(i / c.inner) % c.length;
-      q[i] = Math.min(LIMIT, Math.max(-LIMIT, Math.round((w[i]! * factor[k]!) / scale[n]!)));
+      q[i] = Math.min(LIMIT, Math.max(-LIMIT, Math.round(Math.fround(w[i]! * factor[k]!) / scale[n]!)));
     }
     return [{ ...out!, bytes: encodeSmallInt("i8", q) }];
   },

@@ -2,7 +2,10 @@ import { exactScale, type SaturationRule } from "../../../numeric/quantize/satur
 import { splitAxis } from "../../../runtime/kernels/kernel.ts";
 import type { StaticLayer } from "./sites.ts";
 
-/** Rows of a weight in the order an integer kernel sums them: taps slowest, input channels fastest. */
+/**
+ * Rows of a weight in the order an integer kernel sums them: taps slowest, input channels fastest. Products are those of
+ * the kernel `quantize-scaled`, rounded alike: a saturation rule must hold for the integers that are written.
+ */
 export function kernelRows(w: Float32Array, layer: StaticLayer, factor: ArrayLike<number>): Float32Array[] {
   const { dims } = layer.weight;
   const { inner: strideOut } = splitAxis(dims, layer.outAxis);
@@ -12,7 +15,7 @@ export function kernelRows(w: Float32Array, layer: StaticLayer, factor: ArrayLik
     const row = new Float32Array(taps * layer.channels);
     for (let t = 0; t < taps; t++)
       for (let c = 0; c < layer.channels; c++)
-        row[t * layer.channels + c] = w[n * strideOut + c * strideIn + t]! * factor[c]!;
+        row[t * layer.channels + c] = w[n * strideOut + c * strideIn + t]! * Math.fround(factor[c]!);
     return row;
   });
 }
@@ -49,7 +52,7 @@ export function fitWeight(
   let noise = 0;
   let signal = 0;
   for (const [n, row] of kernelRows(w, layer, factor).entries()) {
-    const s = Math.fround(exactScale(row, rule));
+    const s = exactScale(row, rule);
     scale[n] = s;
     for (let k = 0; k < row.length; k++) {
       const e = Math.min(127, Math.max(-127, Math.round(row[k]! / s))) * s - row[k]!;
