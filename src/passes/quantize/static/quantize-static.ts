@@ -6,6 +6,7 @@ import { inferShapes } from "../../../ir/infer.ts";
 import { type DimBindings, nodeCost } from "../../../ir/ops/queries.ts";
 import { PatchBuilder } from "../../../ir/patch.ts";
 import { modelBytes } from "../../../ir/weights.ts";
+import { U8_STEPS, U16_STEPS } from "../../../numeric/quantize/activation.ts";
 import { integerGain } from "../../../targets/cost/integer.ts";
 import { importContrib } from "../../fuse/driver.ts";
 import { definePass, type PassContext } from "../../pass.ts";
@@ -14,7 +15,10 @@ import { type Candidate, type Choice, chooseSites, spreadCalls } from "./damage.
 import { type QuantizeStaticOptions, staticOptions } from "./options.ts";
 import { type PlanSettings, planSite, type SitePlan } from "./plan.ts";
 import { type Found, findSites, type Site, type SiteOptions } from "./sites.ts";
+import { type ResultSettings, withResults } from "./results.ts";
+import { integerOf, type Spelling, spellingOf } from "./spelling.ts";
 import { writeSite } from "./write.ts";
+import { writeSiteQdq } from "./write-qdq.ts";
 
 /** A range that moves by less than this ratio over the trajectory gets one scale. */
 const TIME_TOLERANCE = 1.1;
@@ -37,7 +41,12 @@ function siteOptions(o: QuantizeStaticOptions): SiteOptions {
   return { match: regex("match", o.match), exclude: regex("exclude", o.exclude), minElements, guards };
 }
 
-function request(sites: readonly Site[], graph: Graph, rows: number): StatisticsRequest {
+function request(
+  sites: readonly Site[],
+  graph: Graph,
+  o: { readonly rows: number; readonly results: boolean },
+): StatisticsRequest {
+  const { rows, results } = o;
   const values = new Map<string, StatisticsRequest["values"][number]>();
   const want = (id: ValueId, axis: number): void => {
     const { name } = graph.value(id);
@@ -45,27 +54,34 @@ function request(sites: readonly Site[], graph: Graph, rows: number): Statistics
   };
   for (const s of sites) {
     want(s.value, s.axis);
-    if (s.kind === "conv") for (const l of s.layers) want(l.output, 1);
+    if (s.kind === "conv" || results) for (const l of s.layers) want(l.output, s.axis);
   }
   return { values: [...values.values()], grams: [] };
 }
 
+/** What writing sites depends on besides their plans. */
+interface Setup {
+  readonly found: Found;
+  readonly statistics: Statistics;
+  readonly spelling: Spelling;
+}
+
 /** Writes planned sites into a model. */
-function apply(
-  model: Model,
-  plans: readonly SitePlan[],
-  found: Found,
-  statistics: Statistics,
-): { bytes: number; profiles: number } {
+function apply(model: Model, plans: readonly SitePlan[], setup: Setup): { bytes: number; profiles: number } {
+  const { found, statistics, spelling } = setup;
   const { graph } = model;
   const patch = new PatchBuilder(graph, "quantize-static");
   const timestep = found.anatomy.inputs.find((i) => i.role === "timestep")?.value ?? null;
   const clock = createClock({ graph, patch, timestep, timesteps: statistics.calls.map((c) => c.timestep) });
   const shapes = inferShapes(model);
-  for (const plan of plans) writeSite({ graph, shapes, patch, clock }, plan);
+  const { qdq } = spelling;
+  const writing = { graph, shapes, patch, clock };
+  for (const plan of plans)
+    if (qdq === null) writeSite(writing, plan);
+    else writeSiteQdq({ ...writing, form: qdq }, plan);
   const table = clock.emit();
   patch.apply();
-  importContrib(model);
+  if (qdq === null || qdq.domain !== "" || qdq.weightDomain !== "") importContrib(model);
   return table;
 }
 
@@ -104,16 +120,16 @@ function db(v: number): number {
 /** Plans of the sites that stay quantized; decides on those that do not. */
 async function select(
   plans: readonly SitePlan[],
-  found: Found,
   o: QuantizeStaticOptions,
   ctx: PassContext,
-  statistics: Statistics,
+  setup: Setup,
 ): Promise<readonly SitePlan[]> {
   const { oracle, model } = ctx;
   const lengths = calibratedLengths(model.graph, ctx);
   const worth: { plan: SitePlan; gain: number }[] = [];
   for (const plan of plans) {
-    const gain = gainOf(plan.site, ctx, lengths);
+    // The cost table is that of operators on integers.
+    const gain = setup.spelling.qdq === null ? gainOf(plan.site, ctx, lengths) : null;
     if (gain !== null && gain <= 0 && o.faster)
       for (const l of plan.layers)
         ctx.decide({
@@ -134,7 +150,7 @@ async function select(
   if (modelBytes(model) > TRIAL_BYTES) return skip("the model is too large to be measured layer by layer");
   const build = (of: readonly SitePlan[]): Model => {
     const trial = cloneModel(model);
-    apply(trial, of, found, statistics);
+    apply(trial, of, setup);
     return trial;
   };
   const calls = spreadCalls(oracle.calls.length);
@@ -169,6 +185,10 @@ function report(choice: Choice, floor: { mean: number; worst: number }, ctx: Pas
   });
 }
 
+function ruleOf({ kind }: Site, { qdq }: Spelling): string {
+  return qdq === null ? `integer-${kind}` : `qdq-${kind}`;
+}
+
 export const quantizeStatic = definePass<QuantizeStaticOptions>({
   name: "quantize-static",
   family: "quantize",
@@ -178,12 +198,28 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
   minSqnrDb: 12,
   options: staticOptions,
   wantsStatistics(graph, o, ctx) {
-    return request(findSites(ctx.model, ctx.shapes(), siteOptions(o)).sites, graph, o.rows);
+    const integer = integerOf(ctx.target);
+    if (integer === null) return null;
+    const results = spellingOf(o, integer, { ...ctx, decide: () => undefined }).qdq !== null;
+    const { sites } = findSites(ctx.model, ctx.shapes(), siteOptions(o));
+    return request(sites, graph, { rows: o.rows, results });
   },
-  wantsOracle: (o) => o.floor !== null || o.faster,
+  wantsOracle: (o, target) => integerOf(target) !== null && (o.floor !== null || o.faster),
   version: 1,
   async run(graph, o, ctx) {
-    const { statistics } = ctx;
+    const { statistics, target } = ctx;
+    const integer = integerOf(target);
+    if (integer === null) {
+      ctx.decide({
+        node: "",
+        kind: "downgraded",
+        rule: "no-integer",
+        why: target?.integerWhy ?? "the target has no integer arithmetic",
+        from: "a8w8",
+        to: "f32",
+      });
+      return;
+    }
     if (statistics === null) {
       ctx.decide({
         node: "",
@@ -197,11 +233,16 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
     }
     const found = findSites(ctx.model, ctx.shapes(), siteOptions(o));
     for (const l of found.left) ctx.decide({ node: l.node.name, kind: "skipped", rule: l.rule, why: l.why });
-    const settings: PlanSettings = {
-      timeTolerance: o.time === "constant" ? Number.POSITIVE_INFINITY : TIME_TOLERANCE,
+    const spelling = spellingOf(o, integer, ctx);
+    const { bits, time, saturation, perChannel, qdq } = spelling;
+    const settings: PlanSettings & ResultSettings = {
+      timeTolerance: time === "constant" ? Number.POSITIVE_INFINITY : TIME_TOLERANCE,
       power: 2,
-      saturation: o.saturation,
-      activations: o.activations,
+      steps: bits === 8 ? U8_STEPS : U16_STEPS,
+      time,
+      saturation,
+      perChannel,
+      activations: qdq === null ? o.activations : "tensor",
       smooth: o.smooth,
       correctBias: o.correctBias,
     };
@@ -211,18 +252,20 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       const plan = await planSite(site, settings, planning);
       if (plan !== null) plans.push(plan);
     }
-    const kept = await select(plans, found, o, ctx, statistics);
+    const setup: Setup = { found, statistics, spelling };
+    const whole = qdq === null ? plans : withResults(plans, settings, planning);
+    const kept = await select(whole, o, ctx, setup);
     if (kept.length === 0) return;
     for (const p of kept)
       for (const l of p.layers)
         ctx.decide({
           node: l.layer.name,
           kind: "applied",
-          rule: p.site.kind === "conv" ? "integer-conv" : "integer-matmul",
+          rule: ruleOf(p.site, spelling),
           from: "f32",
-          to: "a8w8",
+          to: bits === 8 ? "a8w8" : "a16w8",
         });
-    const table = apply(ctx.model, kept, found, statistics);
+    const table = apply(ctx.model, kept, setup);
     if (table.profiles > 0)
       ctx.decide({
         node: "",
