@@ -235,8 +235,9 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
     for (const l of found.left) ctx.decide({ node: l.node.name, kind: "skipped", rule: l.rule, why: l.why });
     const spelling = spellingOf(o, integer, ctx);
     const { bits, time, saturation, perChannel, qdq } = spelling;
+    const timed = found.anatomy.inputs.some((i) => i.role === "timestep");
     const settings: PlanSettings & ResultSettings = {
-      timeTolerance: time === "constant" ? Number.POSITIVE_INFINITY : TIME_TOLERANCE,
+      timeTolerance: time === "constant" || !timed ? Number.POSITIVE_INFINITY : TIME_TOLERANCE,
       power: 2,
       steps: bits === 8 ? U8_STEPS : U16_STEPS,
       time,
@@ -254,6 +255,16 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
     }
     const setup: Setup = { found, statistics, spelling };
     const whole = qdq === null ? plans : withResults(plans, settings, planning);
+    const known = new Set(whole.map((p) => p.site));
+    for (const site of found.sites)
+      if (!known.has(site))
+        for (const l of site.layers)
+          ctx.decide({
+            node: l.name,
+            kind: "skipped",
+            rule: "no-statistics",
+            why: "its input or result was not observed along the trajectory",
+          });
     const kept = await select(whole, o, ctx, setup);
     if (kept.length === 0) return;
     for (const p of kept)
