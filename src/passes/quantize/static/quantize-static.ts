@@ -1,5 +1,4 @@
 import type { Statistics, StatisticsRequest } from "../../../calibrate/statistics/types.ts";
-import { fail } from "../../../diagnostics/index.ts";
 import { cloneModel } from "../../../ir/clone.ts";
 import type { Graph, Model, ValueId } from "../../../ir/graph.ts";
 import { inferShapes } from "../../../ir/infer.ts";
@@ -10,12 +9,13 @@ import { U8_STEPS, U16_STEPS } from "../../../numeric/quantize/activation.ts";
 import { integerGain } from "../../../targets/cost/integer.ts";
 import { importContrib } from "../../fuse/driver.ts";
 import { definePass, type PassContext } from "../../pass.ts";
+import { optionPattern } from "../pattern.ts";
 import { createClock } from "./clock.ts";
 import { type Candidate, type Choice, chooseSites, spreadCalls } from "./damage.ts";
 import { type QuantizeStaticOptions, staticOptions } from "./options.ts";
 import { type PlanSettings, planSite, type SitePlan } from "./plan.ts";
-import { type Found, findSites, type Site, type SiteOptions } from "./sites.ts";
 import { type ResultSettings, withResults } from "./results.ts";
+import { type Found, findSites, type Site, type SiteOptions } from "./sites.ts";
 import { integerOf, type Spelling, spellingOf } from "./spelling.ts";
 import { writeSite } from "./write.ts";
 import { writeSiteQdq } from "./write-qdq.ts";
@@ -26,15 +26,8 @@ const TIME_TOLERANCE = 1.1;
 /** Models above this are not measured layer by layer: every trial loads a session. */
 const TRIAL_BYTES = 256 << 20;
 
-function regex(option: "match" | "exclude", text: string | null): RegExp | null {
-  if (text === null) return null;
-  try {
-    return new RegExp(text);
-  } catch (cause) {
-    const problem = cause instanceof Error ? cause.message : String(cause);
-    return fail("OPTION_PATTERN_INVALID", { pass: "quantize-static", option, pattern: text, problem }, cause);
-  }
-}
+const regex = (option: "match" | "exclude", text: string | null): RegExp | null =>
+  optionPattern("quantize-static", option, text);
 
 function siteOptions(o: QuantizeStaticOptions): SiteOptions {
   const { minElements, guards } = o;
@@ -204,7 +197,10 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
     const { sites } = findSites(ctx.model, ctx.shapes(), siteOptions(o));
     return request(sites, graph, { rows: o.rows, results });
   },
-  wantsOracle: (o, target) => integerOf(target) !== null && (o.floor !== null || o.faster),
+  wantsOracle(o, target) {
+    const integer = integerOf(target);
+    return integer !== null && (o.floor !== null || (o.faster && integer.spelling === "qlinear"));
+  },
   version: 1,
   async run(graph, o, ctx) {
     const { statistics, target } = ctx;
