@@ -22,6 +22,7 @@ import { storeShapes } from "./legalise/store-shapes.ts";
 import type { Pass } from "./pass.ts";
 import { allocateBits } from "./quantize/allocate-bits.ts";
 import { correctOutput } from "./quantize/correct-output.ts";
+import { quantizeDynamic } from "./quantize/quantize-dynamic.ts";
 import { quantizeWeights } from "./quantize/quantize-weights.ts";
 import { quantizeStatic } from "./quantize/static/quantize-static.ts";
 
@@ -50,6 +51,7 @@ export const passes = [
   shortenNames,
   convertFloat,
   quantizeStatic,
+  quantizeDynamic,
   quantizeWeights,
   allocateBits,
   correctOutput,

@@ -67,6 +67,17 @@ function formatCell(format: FormatSupport): string[] {
   return [format.gemm ?? "–", format.conv ?? "–", reasons.join("; ")];
 }
 
+function integerCell({ integer, integerWhy }: Target): string {
+  if (integer === null) return `none: ${integerWhy ?? ""}`;
+  const { spelling, activations, scales, perChannel, dynamic } = integer;
+  return [
+    `${activations} activations, written as ${spelling}`,
+    `${scales} scales`,
+    `a weight scale per ${perChannel ? "column" : "tensor"} in linear layers`,
+    dynamic ? "dynamic linear layers too" : "no dynamic form",
+  ].join("; ");
+}
+
 /** The docs page of a target, generated from its data (Markdown). */
 export function targetPage(target: Target): string {
   const formats = Object.entries(target.formats).map(([name, f]) => [name, ...formatCell(f)]);
@@ -95,6 +106,7 @@ export function targetPage(target: Target): string {
         ],
         ["computes in", target.compute.join(", ")],
         ["alignment", `${target.align.channels} channels, ${target.align.bytes} bytes`],
+        ["integer arithmetic", integerCell(target)],
         ["inputs kept fp32 in half-precision builds", islands.join(", ") || "none"],
         ["operators kept fp32 in half-precision builds", target.half.f32Ops.join(", ") || "none"],
       ],

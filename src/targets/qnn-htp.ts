@@ -44,6 +44,14 @@ export const qnnHtp: Target = {
     rmsNorm: "decomposed",
     affine: "decomposed",
   },
+  integer: {
+    spelling: "qdq",
+    activations: "u16",
+    scales: "constant",
+    perChannel: false,
+    dynamic: false,
+    saturates: false,
+  },
   half: {
     keepF32Inputs: [
       { op: "Resize", inputs: [1, 2] },
@@ -172,6 +180,21 @@ export const qnnHtp: Target = {
       field: "spelling.affine",
       claim: "Mul and Add by a constant per channel are accepted as they are",
       source: "QNN execution provider documentation",
+      checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "integer",
+      claim:
+        "the provider groups DequantizeLinear, operator and QuantizeLinear and reads scales when it compiles the graph, so they are constants; activations are u16 or u8, MatMul takes (u8,u8), (u8,u16) or (u16,u8) with one scale per weight, convolutions one per output channel in s8",
+      source: EP,
+      checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "integer",
+      claim: "onnxruntime's own helper for this NPU writes 16-bit activations and 8-bit weights (w8a16)",
+      source: DOCS,
       checked: "2026-11-23",
       measured: false,
     },

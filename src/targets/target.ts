@@ -49,6 +49,28 @@ export interface FormatSupport {
   readonly use?: "compute" | "storage";
 }
 
+/** How a target runs layers whose weights and activations are both integers. */
+export interface IntegerSupport {
+  /** `qlinear`: operators on integers (QLinearConv, MatMulIntegerToFloat); `qdq`: QuantizeLinear and DequantizeLinear around float operators. */
+  readonly spelling: "qlinear" | "qdq";
+  /** Activations where nothing else is asked. */
+  readonly activations: "u8" | "u16";
+  /**
+   * How ranges may follow the timestep: scales looked up in a table; a looked-up factor outside of constant scales;
+   * not at all.
+   */
+  readonly scales: TimeScales;
+  /** Whether weights of matrix products may have a scale per column; those of convolutions always may. */
+  readonly perChannel: boolean;
+  /** `com.microsoft.DynamicQuantizeMatMul` is faster than a float product. */
+  readonly dynamic: boolean;
+  /** Products of unsigned activations and signed weights are added in 16 bits on some processors. */
+  readonly saturates: boolean;
+}
+
+/** See {@link IntegerSupport.scales}; each way also allows those after it. */
+export type TimeScales = "gathered" | "normalised" | "constant";
+
 /** Rules of half-precision graphs on a target. Element types of graph inputs and outputs are never changed. */
 export interface HalfRules {
   /** Inputs (by index) that the operator's definition or the kernel wants in fp32 whatever the others are. */
@@ -88,6 +110,9 @@ export interface Target {
     /** A factor and an offset per channel, as they follow a group normalisation. */
     readonly affine: "BatchNormalization" | "decomposed";
   };
+  /** `null`: the target has no integer arithmetic that is worth writing; `integerWhy` says why. */
+  readonly integer: IntegerSupport | null;
+  readonly integerWhy?: string;
   readonly half: HalfRules;
   /** Channel multiple kernels like, and alignment of external data in bytes. */
   readonly align: { readonly channels: number; readonly bytes: number };

@@ -45,6 +45,8 @@ export const webgpu: Target = {
     rmsNorm: "decomposed",
     affine: "decomposed",
   },
+  integer: null,
+  integerWhy: "the provider has no kernel for QuantizeLinear, so activations stay float",
   half: {
     keepF32Inputs: [
       { op: "Resize", inputs: [1, 2] },
@@ -172,6 +174,13 @@ export const webgpu: Target = {
       claim:
         "Mul and Add by a constant per channel are plain elementwise kernels; BatchNormalization brings nothing there",
       source: "onnxruntime source of 2026-03",
+      checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "integer",
+      claim: "QuantizeLinear and DynamicQuantizeMatMul are not registered; DequantizeLinear is, for weights",
+      source: PROBE,
       checked: "2026-11-23",
       measured: false,
     },

@@ -18,6 +18,7 @@ function claimed(t: Target): string[] {
     ...formats.map((f) => `formats.${f}`),
     "compute",
     ...Object.keys(t.spelling).map((s) => `spelling.${s}`),
+    "integer",
     "half",
     "align",
   ];
@@ -51,6 +52,9 @@ describe.each(targets.map((t) => ({ id: t.id, t })))("$id", ({ t }) => {
       expect(f.fallback !== undefined && f.why !== undefined).toBe(missing);
       if (f.fallback !== undefined) expect(t.formats[f.fallback].gemm).not.toBeNull();
     }
+  });
+  it("says why, exactly where it has no integer arithmetic", () => {
+    expect(t.integerWhy !== undefined).toBe(t.integer === null);
   });
   it("computes in the types it converts to", () => {
     for (const f of ["f16", "bf16"] as const)

@@ -1,5 +1,15 @@
 /** Levels of an unsigned 8-bit grid above its lowest one. */
 export const U8_STEPS = 255;
+/** Levels of an unsigned 16-bit grid above its lowest one. */
+export const U16_STEPS = 65535;
+
+/** How the range of an activation is searched. */
+export interface RangeSearch {
+  /** Power of the error that is minimised. */
+  readonly power: number;
+  /** Levels of the grid above its lowest one. */
+  readonly steps: number;
+}
 
 /** Extremes of one activation per model call and channel, call slowest. */
 export interface ChannelExtremes {
@@ -63,12 +73,21 @@ export interface NormalisedSample {
   readonly values: Float32Array;
 }
 
-/** A grid per channel: x ≈ (q − zero) · scale[channel] · profile[call], q in 0..255. */
+/** A grid per channel: x ≈ (q − zero) · scale[channel] · profile[call], q in 0..steps. */
 export interface ActivationGrid {
   readonly scale: Float64Array;
   /** One zero point for all channels, or one per channel. */
   readonly zero: Int32Array;
 }
+
+/**
+ * A range is made this much wider than what calibration saw: other seeds go a little further, and what is cut off is cut
+ * off at every step, so that it adds up in the sample, while rounding averages out.
+ */
+export const HEADROOM = 1.05;
+
+/** Values below which a range is not searched: the search cuts off tails that a few values do not show. */
+export const SEARCHED_VALUES = 4096;
 
 /** Shrink factors tried by the range search, from the full range down (BRECQ's grid, coarser). */
 const SHRINKS = Float64Array.from({ length: 12 }, (_, i) => 1 - 0.04 * i);
@@ -79,13 +98,13 @@ function channelError(
   channels: number,
   c: number,
   grid: { readonly scale: number; readonly zero: number },
-  power: number,
+  { power, steps }: RangeSearch,
 ): number {
   const { scale, zero } = grid;
   let sum = 0;
   for (let r = 0; r < sample.rows; r++) {
     const x = sample.values[r * channels + c]!;
-    const q = Math.min(U8_STEPS, Math.max(0, Math.round(x / scale) + zero));
+    const q = Math.min(steps, Math.max(0, Math.round(x / scale) + zero));
     const e = Math.abs(x - (q - zero) * scale);
     sum += power === 2 ? e * e : e ** power;
   }
@@ -97,11 +116,10 @@ function widthOf(low: number, high: number): number {
 }
 
 /** The scale that fits [low, high] around a fixed zero point. */
-function scaleAround(low: number, high: number, zero: number): number {
-  const up =
-    zero < U8_STEPS ? Math.max(high, 0) / (U8_STEPS - zero) : high > 0 ? Number.POSITIVE_INFINITY : 0;
+function scaleAround(low: number, high: number, zero: number, steps: number): number {
+  const up = zero < steps ? Math.max(high, 0) / (steps - zero) : high > 0 ? Number.POSITIVE_INFINITY : 0;
   const down = zero > 0 ? Math.max(-low, 0) / zero : low < 0 ? Number.POSITIVE_INFINITY : 0;
-  return Math.max(up, down, SMALLEST_WIDTH / U8_STEPS);
+  return Math.max(up, down, SMALLEST_WIDTH / steps);
 }
 
 /** The shrink of a channel's scale with the least error on the sample. */
@@ -110,14 +128,14 @@ function shrunk(
   channels: number,
   c: number,
   full: { readonly scale: number; readonly zero: number },
-  power: number,
+  search: RangeSearch,
 ): number {
-  if (sample.rows === 0) return full.scale;
+  if (sample.rows < SEARCHED_VALUES) return full.scale * HEADROOM;
   let best = full.scale;
   let least = Number.POSITIVE_INFINITY;
   for (const f of SHRINKS) {
     const scale = full.scale * f;
-    const error = channelError(sample, channels, c, { scale, zero: full.zero }, power);
+    const error = channelError(sample, channels, c, { scale, zero: full.zero }, search);
     if (error < least) {
       least = error;
       best = scale;
@@ -128,43 +146,53 @@ function shrunk(
 
 /**
  * One zero point for all channels and a scale each: what a convolution with zero padding needs, since it pads with the
- * zero point. The zero point is the one with the least importance-weighted rounding error Σ importance · scale².
+ * zero point. The zero point is the one with the least importance-weighted rounding error Σ importance · scale²,
+ * of 256 candidates whatever the number of steps: finer ones would widen the range by less than 1 in 256.
  */
 export function commonZeroGrid(
   split: TimeSplit,
   importance: ArrayLike<number>,
   sample: NormalisedSample,
-  power: number,
+  search: RangeSearch,
 ): ActivationGrid {
   const channels = split.low.length;
+  const { steps } = search;
+  const stride = Math.max(1, Math.floor(steps / U8_STEPS));
   let zero = 0;
   let least = Number.POSITIVE_INFINITY;
-  for (let z = 0; z <= U8_STEPS; z++) {
+  for (let z = 0; z <= steps; z += stride) {
     let cost = 0;
     for (let c = 0; c < channels; c++)
-      cost += importance[c]! * scaleAround(split.low[c]!, split.high[c]!, z) ** 2;
+      cost += importance[c]! * scaleAround(split.low[c]!, split.high[c]!, z, steps) ** 2;
     if (cost < least) {
       least = cost;
       zero = z;
     }
   }
   const scale = Float64Array.from({ length: channels }, (_, c) =>
-    shrunk(sample, channels, c, { scale: scaleAround(split.low[c]!, split.high[c]!, zero), zero }, power),
+    shrunk(
+      sample,
+      channels,
+      c,
+      { scale: scaleAround(split.low[c]!, split.high[c]!, zero, steps), zero },
+      search,
+    ),
   );
   return { scale, zero: Int32Array.of(zero) };
 }
 
 /** A scale and a zero point per channel; zero is exactly representable. */
-export function channelGrid(split: TimeSplit, sample: NormalisedSample, power: number): ActivationGrid {
+export function channelGrid(split: TimeSplit, sample: NormalisedSample, search: RangeSearch): ActivationGrid {
+  const { steps } = search;
   const channels = split.low.length;
   const scale = new Float64Array(channels);
   const zero = new Int32Array(channels);
   for (let c = 0; c < channels; c++) {
     const low = Math.min(split.low[c]!, 0);
     const high = Math.max(split.high[c]!, 0);
-    const full = widthOf(low, high) / U8_STEPS;
-    zero[c] = Math.min(U8_STEPS, Math.max(0, Math.round(-low / full)));
-    scale[c] = shrunk(sample, channels, c, { scale: full, zero: zero[c]! }, power);
+    const full = widthOf(low, high) / steps;
+    zero[c] = Math.min(steps, Math.max(0, Math.round(-low / full)));
+    scale[c] = shrunk(sample, channels, c, { scale: full, zero: zero[c]! }, search);
   }
   return { scale, zero };
 }

@@ -34,6 +34,7 @@ const WHY: Readonly<Record<IslandReason, string>> = {
   statistics: "sums and squares of a norm spelled in primitives need fp32",
   angle: "arguments of trigonometric functions need fp32",
   operator: "the target has no kernel for it in this type",
+  quantized: "it belongs to a layer on integers, whose scales the type would round",
   unknown: "how it treats types is not known",
   source: "it makes floats from integers",
   captured: "a subgraph reads its result",
@@ -177,7 +178,7 @@ bfloat16 keeps the range of fp32 and needs no range islands, at a sixteenth of t
     },
   },
   wantsRanges: ({ to, use }, target) => halfNeedsRanges(to, target, use),
-  version: 1,
+  version: 2,
   run(graph, { to, use, minElements }, ctx) {
     convertFloatTo(to, graph, ctx, { use, minElements });
   },

@@ -18,6 +18,8 @@ export type IslandReason =
   | "angle"
   /** The target has no half kernel for the operator. */
   | "operator"
+  /** It belongs to a layer on integers, whose scales a half type would round. */
+  | "quantized"
   /** What the operator does with types is not known. */
   | "unknown"
   /** It makes floats out of something else. */
@@ -110,6 +112,20 @@ function ancestors(flow: FloatFlow, from: readonly Node[]): Set<NodeId> {
   return out;
 }
 
+/** Q, DQ of activations, and what lies between DQ and Q: the groups that runtimes make integer kernels of. */
+function isQuantized(flow: FloatFlow, node: Node): boolean {
+  const { graph } = flow;
+  if (node.op === "QuantizeLinear" || node.op === "DequantizeLinear") return true;
+  const from = flow.floatInputs(node);
+  const to = node.outputs.flatMap((o) => (o === null ? [] : graph.users(o)));
+  return (
+    from.length > 0 &&
+    to.length > 0 &&
+    from.every((i) => graph.producer(i)?.op === "DequantizeLinear") &&
+    to.every((u) => graph.node(u)?.op === "QuantizeLinear")
+  );
+}
+
 /** Nodes that have to stay in fp32, each with its first reason. */
 export function forcedIslands(
   flow: FloatFlow,
@@ -136,6 +152,7 @@ export function forcedIslands(
       if (opSpec(node.domain, node.op) === undefined || subgraphs(node).length > 0 || untyped || typed)
         return "unknown";
       if (rules.f32Ops.includes(key(node))) return "operator";
+      if (isQuantized(flow, node)) return "quantized";
       if (angles.has(node.id)) return "angle";
       if (stats.has(node.id)) return "statistics";
       if (ids.some((i) => flow.captured.has(i) && node.outputs.includes(i))) return "captured";

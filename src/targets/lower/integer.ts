@@ -115,3 +115,33 @@ export function integerMatMul(
     ],
   })[0];
 }
+
+/** A matrix product in 8 bits that finds the range of its input itself: `com.microsoft.DynamicQuantizeMatMul`. */
+export function dynamicMatMul(
+  patch: PatchBuilder,
+  o: {
+    /** float32 [..., K]. */
+    readonly input: ValueId;
+    /** int8 [K, N], zero point 0. */
+    readonly weight: Tensor;
+    /** float32 [N]. */
+    readonly weightScale: Tensor;
+    /** float32 [N] or `null`. */
+    readonly bias: Tensor | null;
+    /** Name of the node, and the base of its constants' names. */
+    readonly node: string;
+    readonly name: string;
+  },
+): ValueId {
+  return patch.node({
+    op: "DynamicQuantizeMatMul",
+    domain: "com.microsoft",
+    name: o.node,
+    inputs: [
+      o.input,
+      patch.constant(o.weight, `${o.name}.q`),
+      patch.constant(o.weightScale, `${o.name}.s`),
+      ...(o.bias === null ? [] : [null, patch.constant(o.bias, `${o.name}.b`)]),
+    ],
+  })[0];
+}

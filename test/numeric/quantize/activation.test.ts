@@ -5,7 +5,9 @@ import {
   type ChannelExtremes,
   channelGrid,
   commonZeroGrid,
+  HEADROOM,
   type NormalisedSample,
+  SEARCHED_VALUES,
   splitTime,
   U8_STEPS,
   withoutTime,
@@ -68,7 +70,10 @@ function restored(x: number, scale: number, zero: number): number {
 /** Every way to grid a run with its full range. */
 function grids(run: Run): ActivationGrid[] {
   const split = splitTime(extremesOf(run), ones(run.channels), 1.1);
-  return [channelGrid(split, UNSEEN, 2), commonZeroGrid(split, ones(run.channels), UNSEEN, 2)];
+  return [
+    channelGrid(split, UNSEEN, { power: 2, steps: 255 }),
+    commonZeroGrid(split, ones(run.channels), UNSEEN, { power: 2, steps: 255 }),
+  ];
 }
 
 describe("time and channels apart", () => {
@@ -153,14 +158,14 @@ describe("grids of activations", () => {
         const split = splitTime(extremesOf(run), importance, 1.1);
         const cost = (scale: ArrayLike<number>): number =>
           importance.reduce((sum, w, c) => sum + w * scale[c]! ** 2, 0);
-        const found = cost(commonZeroGrid(split, importance, UNSEEN, 2).scale);
+        const found = cost(commonZeroGrid(split, importance, UNSEEN, { power: 2, steps: 255 }).scale);
         for (let zero = 0; zero <= U8_STEPS; zero += 5) {
           // The least scale whose grid reaches both ends; none where a side has no levels.
           const scale = Array.from(split.low, (low, c) =>
             Math.max(split.high[c]! > 0 ? split.high[c]! / (U8_STEPS - zero) : 0, low < 0 ? -low / zero : 0),
           );
           if (scale.every(Number.isFinite))
-            expect(found).toBeLessThanOrEqual(cost(scale) * (1 + 1e-9) + 1e-15);
+            expect(found).toBeLessThanOrEqual(cost(scale) * HEADROOM ** 2 * (1 + 1e-9) + 1e-15);
         }
       }),
     );
@@ -170,30 +175,36 @@ describe("grids of activations", () => {
     fc.assert(
       fc.property(runs, fc.constantFrom(2, 2.4), (run, power) => {
         const split = splitTime(extremesOf(run), ones(run.channels), 1.1);
-        const sample = {
-          rows: run.calls * run.rows,
-          values: withoutTime(run.values, split.profile),
-        };
+        const once = withoutTime(run.values, split.profile);
+        const seen = run.calls * run.rows;
+        const times = Math.ceil(SEARCHED_VALUES / seen);
+        const values = new Float32Array(once.length * times);
+        for (let i = 0; i < times; i++) values.set(once, i * once.length);
+        const sample = { rows: seen * times, values };
         const pairs = [
-          [channelGrid(split, UNSEEN, power), channelGrid(split, sample, power)],
           [
-            commonZeroGrid(split, ones(run.channels), UNSEEN, power),
-            commonZeroGrid(split, ones(run.channels), sample, power),
+            channelGrid(split, UNSEEN, { power, steps: 255 }),
+            channelGrid(split, sample, { power, steps: 255 }),
+          ],
+          [
+            commonZeroGrid(split, ones(run.channels), UNSEEN, { power, steps: 255 }),
+            commonZeroGrid(split, ones(run.channels), sample, { power, steps: 255 }),
           ],
         ] as const;
         for (const [full, searched] of pairs)
           for (let c = 0; c < run.channels; c++) {
-            const error = (g: ActivationGrid): number => {
+            const error = (g: ActivationGrid, scale: number): number => {
               let sum = 0;
-              for (let r = 0; r < sample.rows; r++) {
+              for (let r = 0; r < seen; r++) {
                 const x = sample.values[r * run.channels + c]!;
-                sum += Math.abs(x - restored(x, g.scale[c]!, zeroOf(g, c))) ** power;
+                sum += Math.abs(x - restored(x, scale, zeroOf(g, c))) ** power;
               }
               return sum;
             };
             expect(searched.scale[c]!).toBeLessThanOrEqual(full.scale[c]!);
             expect(searched.scale[c]!).toBeGreaterThan(full.scale[c]! / 2);
-            expect(error(searched)).toBeLessThanOrEqual(error(full) * (1 + 1e-12));
+            const tight = full.scale[c]! / HEADROOM;
+            expect(error(searched, searched.scale[c]!)).toBeLessThanOrEqual(error(full, tight) * (1 + 1e-9));
           }
       }),
     );

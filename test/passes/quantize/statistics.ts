@@ -4,6 +4,8 @@ import type {
   GramStatistics,
   Statistics,
   StatisticsRequest,
+  ValueRequest,
+  ValueStatistics,
 } from "../../../src/calibrate/statistics/types.ts";
 import { ModelBuilder } from "../../../src/ir/build.ts";
 import { cloneModel } from "../../../src/ir/clone.ts";
@@ -78,6 +80,73 @@ function gramModel(): Model {
   const b = new ModelBuilder({ opset: 17 });
   const x = b.input("x", "f32", ["m", "k"]);
   return b.output(b.node("Gemm", [x, x], { transA: 1 }), "y", tensorType("f32", ["k", "k"])).build();
+}
+
+/** A step of a made-up trajectory. */
+export interface FedCall {
+  readonly timestep: number;
+  readonly feeds: ReadonlyMap<string, Dense>;
+}
+
+/** Distribution of one value over calls, every position kept in the sample. */
+function distribution(r: ValueRequest, results: readonly Dense[]): ValueStatistics {
+  const per = results.map((d) =>
+    r.axis === null
+      ? { rows: floats(d), size: 1 }
+      : columnsOf(d, { layer: "", value: r.name, axis: r.axis, unfold: null }),
+  );
+  const channels = per[0]!.size;
+  const count = per[0]!.rows.length / channels;
+  const all = (of: (column: Float64Array) => number): Float64Array =>
+    Float64Array.from(
+      per.flatMap(({ rows }) =>
+        Array.from({ length: channels }, (_, c) =>
+          of(Float64Array.from({ length: count }, (_v, i) => rows[i * channels + c]!)),
+        ),
+      ),
+    );
+  const sample = new Float32Array(per.reduce((n, p) => n + p.rows.length, 0));
+  for (const [i, p] of per.entries()) sample.set(p.rows, i * channels * count);
+  return {
+    name: r.name,
+    channels,
+    count,
+    min: all((v) => v.reduce((a, b) => Math.min(a, b))),
+    max: all((v) => v.reduce((a, b) => Math.max(a, b))),
+    mean: all((v) => v.reduce((a, b) => a + b, 0) / count),
+    square: all((v) => v.reduce((a, b) => a + b * b, 0) / count),
+    rows: count,
+    sample,
+  };
+}
+
+/** Statistics of values of a model, one call per feed. */
+export async function valuesOver(
+  model: Model,
+  request: StatisticsRequest,
+  calls: readonly FedCall[],
+  runtime: Runtime,
+): Promise<Statistics> {
+  const names = request.values.map((v) => v.name);
+  const inner = names.filter((n) => !model.graph.inputs.some((i) => model.graph.value(i).name === n));
+  const session = await runtime.openSession(returning(model, inner), { optimize: "disable" });
+  const results: ReadonlyMap<string, Dense>[] = [];
+  for (const { feeds } of calls) results.push(new Map([...feeds, ...(await session.run(feeds, inner))]));
+  await session.release();
+  const found = new Map(
+    request.values.map((r) => [
+      r.name,
+      distribution(
+        r,
+        results.map((m) => m.get(r.name)!),
+      ),
+    ]),
+  );
+  return {
+    calls: calls.map(({ timestep }) => ({ timestep, weight: 1 })),
+    value: (name) => found.get(name),
+    gram: () => undefined,
+  };
 }
 
 /** Statistics of a model over given feeds, every position of every feed counted once, in float64 sums of float32 parts. */

@@ -5,6 +5,7 @@ import {
   channelGrid,
   commonZeroGrid,
   type NormalisedSample,
+  type RangeSearch,
   splitTime,
   withoutTime,
 } from "../../../numeric/quantize/activation.ts";
@@ -18,11 +19,9 @@ export interface Quantizer extends ActivationGrid {
 }
 
 /** How activations are gridded. */
-export interface GridSettings {
+export interface GridSettings extends RangeSearch {
   /** Follow the timestep when the range moves by at least this ratio; Infinity: one scale for all steps. */
   readonly timeTolerance: number;
-  /** Power of the error the range search minimises. */
-  readonly power: number;
 }
 
 function extremesOf(v: ValueStatistics, calls: number): ChannelExtremes {
@@ -101,8 +100,8 @@ export function quantizerOf(x: Gridded, settings: GridSettings): Quantizer {
   const sample: NormalisedSample = { values, rows: sources === null ? values.length / extremes.channels : 0 };
   const grid =
     granularity === "channel"
-      ? channelGrid(split, sample, settings.power)
-      : commonZeroGrid(split, weights, sample, settings.power);
+      ? channelGrid(split, sample, settings)
+      : commonZeroGrid(split, weights, sample, settings);
   const moves = split.profile.some((p) => p !== 1);
   return { ...grid, profile: moves ? split.profile : null, mean: meanOf(v, calls, split.profile) };
 }

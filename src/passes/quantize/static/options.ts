@@ -1,4 +1,6 @@
 import type { SaturationRule } from "../../../numeric/quantize/saturation.ts";
+import type { ActivationBits } from "../../../targets/lower/qdq.ts";
+import type { TimeScales } from "../../../targets/target.ts";
 import type { JsonSchema } from "../../pass.ts";
 import type { FidelityFloor } from "./damage.ts";
 import type { Activations } from "./plan.ts";
@@ -6,7 +8,10 @@ import type { Activations } from "./plan.ts";
 /** Options of `quantize-static`. */
 export interface QuantizeStaticOptions {
   readonly saturation: SaturationRule;
-  readonly time: "gathered" | "constant";
+  /** `null`: 16 where the target prefers that, else 8. */
+  readonly bits: ActivationBits | null;
+  /** `null`: the finest way the target takes. */
+  readonly time: TimeScales | null;
   readonly activations: Activations;
   readonly smooth: boolean;
   readonly correctBias: boolean;
@@ -31,18 +36,24 @@ export const staticOptions: JsonSchema = {
       enum: ["pairs", "seven-bit", "none"],
       default: "pairs",
       description:
-        "What keeps 16-bit additions of x86 processors without VNNI exact: scales at which no two neighbouring weights can overflow, weights of 7 bits, or nothing.",
+        "What keeps 16-bit additions of x86 processors without VNNI exact: scales at which no two neighbouring weights can overflow, weights of 7 bits, or nothing. Applies to 8-bit activations on targets that add so.",
+    },
+    bits: {
+      enum: [8, 16, null],
+      default: null,
+      description: "Width of activations; null is the target's own.",
     },
     time: {
-      enum: ["gathered", "constant"],
-      default: "gathered",
-      description: "Scales that follow the timestep, looked up in a table, or one scale for all steps.",
+      enum: ["gathered", "normalised", "constant", null],
+      default: null,
+      description:
+        "Scales that follow the timestep, looked up in a table; constant scales with activations divided by a looked-up factor before and results multiplied after; or one scale for all steps. null is the first of these that the target takes, constant where there is no target.",
     },
     activations: {
       enum: ["channel", "source", "tensor"],
       default: "channel",
       description:
-        "Scales of a convolution's input and output: one per channel, one per source of a concatenation, or one.",
+        "Scales of a convolution's input and output: one per channel, one per source of a concatenation, or one. Where Q and DQ are written it is one.",
     },
     smooth: flag(
       true,

@@ -19,6 +19,8 @@ export interface PlanSettings extends GridSettings {
   readonly activations: Activations;
   readonly smooth: boolean;
   readonly correctBias: boolean;
+  /** Weights of matrix products have a scale per column. */
+  readonly perChannel: boolean;
 }
 
 /** One layer with its numbers. */
@@ -84,7 +86,8 @@ export async function planSite(
   const mean = input.mean.map((m, c) => m / base[c]!);
   const layers: LayerPlan[] = [];
   for (const [i, layer] of site.layers.entries()) {
-    const fit = fitWeight(weights[i]!, layer, { factor: base, mean, rule: settings.saturation });
+    const shared = !conv && !settings.perChannel;
+    const fit = fitWeight(weights[i]!, layer, { factor: base, mean, rule: settings.saturation, shared });
     let output: Quantizer | null = null;
     if (conv) {
       const y = statistics.value(graph.value(layer.output).name);

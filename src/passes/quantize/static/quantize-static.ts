@@ -1,5 +1,4 @@
 import type { Statistics, StatisticsRequest } from "../../../calibrate/statistics/types.ts";
-import { fail } from "../../../diagnostics/index.ts";
 import { cloneModel } from "../../../ir/clone.ts";
 import type { Graph, Model, Node, ValueId } from "../../../ir/graph.ts";
 import { inferShapes } from "../../../ir/infer.ts";
@@ -7,15 +6,20 @@ import { type DimBindings, nodeCost } from "../../../ir/ops/queries.ts";
 import { PatchBuilder } from "../../../ir/patch.ts";
 import { tensorBytes } from "../../../ir/tensor.ts";
 import { modelBytes } from "../../../ir/weights.ts";
+import { U8_STEPS, U16_STEPS } from "../../../numeric/quantize/activation.ts";
 import { integerGain } from "../../../targets/cost/integer.ts";
 import { importContrib } from "../../fuse/driver.ts";
 import { definePass, type PassContext } from "../../pass.ts";
+import { optionPattern } from "../pattern.ts";
 import { createClock } from "./clock.ts";
 import { type Candidate, type Choice, chooseSites, spreadCalls } from "./damage.ts";
 import { type QuantizeStaticOptions, staticOptions } from "./options.ts";
 import { type PlanSettings, planSite, type SitePlan } from "./plan.ts";
+import { type ResultSettings, withResults } from "./results.ts";
 import { type Found, findSites, type Site, type SiteOptions } from "./sites.ts";
+import { integerOf, type Spelling, spellingOf } from "./spelling.ts";
 import { writeSite } from "./write.ts";
+import { writeSiteQdq } from "./write-qdq.ts";
 
 /** A range that moves by less than this ratio over the trajectory gets one scale. */
 const TIME_TOLERANCE = 1.1;
@@ -23,22 +27,20 @@ const TIME_TOLERANCE = 1.1;
 /** Models above this are not measured layer by layer: every trial loads a session. */
 const TRIAL_BYTES = 256 << 20;
 
-function regex(option: "match" | "exclude", text: string | null): RegExp | null {
-  if (text === null) return null;
-  try {
-    return new RegExp(text);
-  } catch (cause) {
-    const problem = cause instanceof Error ? cause.message : String(cause);
-    return fail("OPTION_PATTERN_INVALID", { pass: "quantize-static", option, pattern: text, problem }, cause);
-  }
-}
+const regex = (option: "match" | "exclude", text: string | null): RegExp | null =>
+  optionPattern("quantize-static", option, text);
 
 function siteOptions(o: QuantizeStaticOptions): SiteOptions {
   const { minElements, guards } = o;
   return { match: regex("match", o.match), exclude: regex("exclude", o.exclude), minElements, guards };
 }
 
-function request(sites: readonly Site[], graph: Graph, rows: number): StatisticsRequest {
+function request(
+  sites: readonly Site[],
+  graph: Graph,
+  o: { readonly rows: number; readonly results: boolean },
+): StatisticsRequest {
+  const { rows, results } = o;
   const values = new Map<string, StatisticsRequest["values"][number]>();
   const want = (id: ValueId, axis: number): void => {
     const { name } = graph.value(id);
@@ -46,27 +48,34 @@ function request(sites: readonly Site[], graph: Graph, rows: number): Statistics
   };
   for (const s of sites) {
     want(s.value, s.axis);
-    if (s.kind === "conv") for (const l of s.layers) want(l.output, 1);
+    if (s.kind === "conv" || results) for (const l of s.layers) want(l.output, s.axis);
   }
   return { values: [...values.values()], grams: [] };
 }
 
+/** What writing sites depends on besides their plans. */
+interface Setup {
+  readonly found: Found;
+  readonly statistics: Statistics;
+  readonly spelling: Spelling;
+}
+
 /** Writes planned sites into a model. */
-function apply(
-  model: Model,
-  plans: readonly SitePlan[],
-  found: Found,
-  statistics: Statistics,
-): { bytes: number; profiles: number } {
+function apply(model: Model, plans: readonly SitePlan[], setup: Setup): { bytes: number; profiles: number } {
+  const { found, statistics, spelling } = setup;
   const { graph } = model;
   const patch = new PatchBuilder(graph, "quantize-static");
   const timestep = found.anatomy.inputs.find((i) => i.role === "timestep")?.value ?? null;
   const clock = createClock({ graph, patch, timestep, timesteps: statistics.calls.map((c) => c.timestep) });
   const shapes = inferShapes(model);
-  for (const plan of plans) writeSite({ graph, shapes, patch, clock }, plan);
+  const { qdq } = spelling;
+  const writing = { graph, shapes, patch, clock };
+  for (const plan of plans)
+    if (qdq === null) writeSite(writing, plan);
+    else writeSiteQdq({ ...writing, form: qdq }, plan);
   const table = clock.emit();
   patch.apply();
-  importContrib(model);
+  if (qdq === null || qdq.domain !== "" || qdq.weightDomain !== "") importContrib(model);
   return table;
 }
 
@@ -113,16 +122,16 @@ function db(v: number): number {
 /** Plans of the sites that stay quantized; decides on those that do not. */
 async function select(
   plans: readonly SitePlan[],
-  found: Found,
   o: QuantizeStaticOptions,
   ctx: PassContext,
-  statistics: Statistics,
+  setup: Setup,
 ): Promise<readonly SitePlan[]> {
   const { oracle, model } = ctx;
   const lengths = calibratedLengths(model.graph, ctx);
   const worth: { plan: SitePlan; gain: number }[] = [];
   for (const plan of plans) {
-    const gain = gainOf(plan.site, ctx, lengths);
+    // The cost table is that of operators on integers.
+    const gain = setup.spelling.qdq === null ? gainOf(plan.site, ctx, lengths) : null;
     if (gain !== null && gain <= 0 && o.faster)
       for (const l of plan.layers)
         ctx.decide({
@@ -143,7 +152,7 @@ async function select(
   if (modelBytes(model) > TRIAL_BYTES) return skip("the model is too large to be measured layer by layer");
   const build = (of: readonly SitePlan[]): Model => {
     const trial = cloneModel(model);
-    apply(trial, of, found, statistics);
+    apply(trial, of, setup);
     return trial;
   };
   const calls = spreadCalls(oracle.calls.length);
@@ -178,6 +187,10 @@ function report(choice: Choice, floor: { mean: number; worst: number }, ctx: Pas
   });
 }
 
+function ruleOf({ kind }: Site, { qdq }: Spelling): string {
+  return qdq === null ? `integer-${kind}` : `qdq-${kind}`;
+}
+
 export const quantizeStatic = definePass<QuantizeStaticOptions>({
   name: "quantize-static",
   family: "quantize",
@@ -187,12 +200,31 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
   minSqnrDb: 12,
   options: staticOptions,
   wantsStatistics(graph, o, ctx) {
-    return request(findSites(ctx.model, ctx.shapes(), siteOptions(o)).sites, graph, o.rows);
+    const integer = integerOf(ctx.target);
+    if (integer === null) return null;
+    const results = spellingOf(o, integer, { ...ctx, decide: () => undefined }).qdq !== null;
+    const { sites } = findSites(ctx.model, ctx.shapes(), siteOptions(o));
+    return request(sites, graph, { rows: o.rows, results });
   },
-  wantsOracle: (o) => o.floor !== null || o.faster,
-  version: 1,
+  wantsOracle(o, target) {
+    const integer = integerOf(target);
+    return integer !== null && (o.floor !== null || (o.faster && integer.spelling === "qlinear"));
+  },
+  version: 2,
   async run(graph, o, ctx) {
-    const { statistics } = ctx;
+    const { statistics, target } = ctx;
+    const integer = integerOf(target);
+    if (integer === null) {
+      ctx.decide({
+        node: "",
+        kind: "downgraded",
+        rule: "no-integer",
+        why: target?.integerWhy ?? "the target has no integer arithmetic",
+        from: "a8w8",
+        to: "f32",
+      });
+      return;
+    }
     if (statistics === null) {
       ctx.decide({
         node: "",
@@ -206,11 +238,17 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
     }
     const found = findSites(ctx.model, ctx.shapes(), siteOptions(o));
     for (const l of found.left) ctx.decide({ node: l.node.name, kind: "skipped", rule: l.rule, why: l.why });
-    const settings: PlanSettings = {
-      timeTolerance: o.time === "constant" ? Number.POSITIVE_INFINITY : TIME_TOLERANCE,
+    const spelling = spellingOf(o, integer, ctx);
+    const { bits, time, saturation, perChannel, qdq } = spelling;
+    const timed = found.anatomy.inputs.some((i) => i.role === "timestep");
+    const settings: PlanSettings & ResultSettings = {
+      timeTolerance: time === "constant" || !timed ? Number.POSITIVE_INFINITY : TIME_TOLERANCE,
       power: 2,
-      saturation: o.saturation,
-      activations: o.activations,
+      steps: bits === 8 ? U8_STEPS : U16_STEPS,
+      time,
+      saturation,
+      perChannel,
+      activations: qdq === null ? o.activations : "tensor",
       smooth: o.smooth,
       correctBias: o.correctBias,
     };
@@ -220,18 +258,30 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       const plan = await planSite(site, settings, planning);
       if (plan !== null) plans.push(plan);
     }
-    const kept = await select(plans, found, o, ctx, statistics);
+    const setup: Setup = { found, statistics, spelling };
+    const whole = qdq === null ? plans : withResults(plans, settings, planning);
+    const known = new Set(whole.map((p) => p.site));
+    for (const site of found.sites)
+      if (!known.has(site))
+        for (const l of site.layers)
+          ctx.decide({
+            node: l.name,
+            kind: "skipped",
+            rule: "no-statistics",
+            why: "its input or result was not observed along the trajectory",
+          });
+    const kept = await select(whole, o, ctx, setup);
     if (kept.length === 0) return;
     for (const p of kept)
       for (const l of p.layers)
         ctx.decide({
           node: l.layer.name,
           kind: "applied",
-          rule: p.site.kind === "conv" ? "integer-conv" : "integer-matmul",
+          rule: ruleOf(p.site, spelling),
           from: "f32",
-          to: "a8w8",
+          to: bits === 8 ? "a8w8" : "a16w8",
         });
-    const table = apply(ctx.model, kept, found, statistics);
+    const table = apply(ctx.model, kept, setup);
     if (table.profiles > 0)
       ctx.decide({
         node: "",

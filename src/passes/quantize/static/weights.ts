@@ -40,20 +40,29 @@ export interface WeightFit {
   readonly error: number;
 }
 
-/** Fits scales under a saturation rule. `factor` and `mean` are per input channel; `mean` is that of x / factor. */
+/**
+ * Fits scales under a saturation rule. `factor` and `mean` are per input channel; `mean` is that of x / factor. With
+ * `shared` all output channels get the coarsest scale of them, at which the rule holds for every channel.
+ */
 export function fitWeight(
   w: Float32Array,
   layer: StaticLayer,
-  o: { readonly factor: ArrayLike<number>; readonly mean: ArrayLike<number>; readonly rule: SaturationRule },
+  o: {
+    readonly factor: ArrayLike<number>;
+    readonly mean: ArrayLike<number>;
+    readonly rule: SaturationRule;
+    readonly shared?: boolean;
+  },
 ): WeightFit {
   const { factor, mean, rule } = o;
-  const scale = new Float32Array(layer.outputs);
+  const rows = kernelRows(w, layer, factor);
+  const scale = Float32Array.from(rows, (row) => exactScale(row, rule));
+  if (o.shared === true) scale.fill(scale.reduce((a, b) => Math.max(a, b), 0));
   const shift = new Float64Array(layer.outputs);
   let noise = 0;
   let signal = 0;
-  for (const [n, row] of kernelRows(w, layer, factor).entries()) {
-    const s = exactScale(row, rule);
-    scale[n] = s;
+  for (const [n, row] of rows.entries()) {
+    const s = scale[n]!;
     for (let k = 0; k < row.length; k++) {
       const e = Math.min(127, Math.max(-127, Math.round(row[k]! / s))) * s - row[k]!;
       shift[n] = shift[n]! + e * mean[k % layer.channels]!;

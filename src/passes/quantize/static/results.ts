@@ -1,0 +1,72 @@
+import type { Statistics, ValueStatistics } from "../../../calibrate/statistics/types.ts";
+import type { Graph, ValueId } from "../../../ir/graph.ts";
+import type { TimeScales } from "../../../targets/target.ts";
+import { type GridSettings, type Quantizer, quantizerOf } from "./grids.ts";
+import type { LayerPlan, SitePlan } from "./plan.ts";
+
+/** What the grids of results depend on. */
+export interface ResultSettings extends GridSettings {
+  readonly time: TimeScales;
+}
+
+/**
+ * True where the bias is added in float behind the quantized result: a matrix product has no bias of its own, and a
+ * bias on a grid that moves has no constant scale.
+ */
+export function biasBehind(layer: LayerPlan, input: Quantizer): boolean {
+  return input.profile !== null || layer.layer.node.op === "MatMul";
+}
+
+/** Statistics of (y − offset) / factor, one offset per channel and one factor per call. */
+function shifted(
+  y: ValueStatistics,
+  offset: ArrayLike<number> | null,
+  factor: ArrayLike<number> | null,
+): ValueStatistics {
+  const move = (v: number, call: number, channel: number): number =>
+    (v - (offset?.[channel] ?? 0)) / (factor?.[call] ?? 1);
+  const { channels, rows } = y;
+  const each = (values: Float64Array): Float64Array =>
+    values.map((v, i) => move(v, Math.floor(i / channels), i % channels));
+  return {
+    ...y,
+    min: each(y.min),
+    max: each(y.max),
+    mean: each(y.mean),
+    sample: y.sample.map((v, i) => move(v, Math.floor(i / (rows * channels)), i % channels)),
+  };
+}
+
+/**
+ * Grids of what layers make, for spellings that quantize results: one scale per tensor, of the values as they leave the
+ * layer (without a bias that is added behind it, and divided by the input's factor where that is multiplied back behind
+ * it). A result that is a site itself takes that site's grid, so that quantizing it twice changes nothing. Sites whose
+ * results have no statistics are left out.
+ */
+export function withResults(
+  plans: readonly SitePlan[],
+  settings: ResultSettings,
+  ctx: { readonly graph: Graph; readonly statistics: Statistics },
+): SitePlan[] {
+  const inputs = new Map<ValueId, Quantizer>(plans.map((p) => [p.site.value, p.input]));
+  const moves = settings.time === "gathered";
+  const how: GridSettings = moves ? settings : { ...settings, timeTolerance: Number.POSITIVE_INFINITY };
+  const grid = (plan: SitePlan, l: LayerPlan): Quantizer | null => {
+    const behind = biasBehind(l, plan.input);
+    const factor = settings.time === "normalised" ? plan.input.profile : null;
+    const next = inputs.get(l.layer.output);
+    const same = !(behind && l.bias !== null) && factor === null && next?.scale.length === 1;
+    if (same && (moves || next.profile === null)) return next;
+    const y = ctx.statistics.value(ctx.graph.value(l.layer.output).name);
+    if (y === undefined) return null;
+    const value = shifted(y, behind ? l.bias : null, factor);
+    return quantizerOf(
+      { statistics: ctx.statistics, value, importance: [1], granularity: "tensor", sources: null },
+      how,
+    );
+  };
+  return plans.flatMap((plan) => {
+    const layers = plan.layers.map((l) => ({ ...l, output: grid(plan, l) }));
+    return layers.every((l) => l.output !== null) ? [{ ...plan, layers }] : [];
+  });
+}

@@ -1,0 +1,85 @@
+import type { Model } from "../../../ir/graph.ts";
+import type { SaturationRule } from "../../../numeric/quantize/saturation.ts";
+import { type ActivationBits, quantizeDomain } from "../../../targets/lower/qdq.ts";
+import type { IntegerSupport, Target, TimeScales } from "../../../targets/target.ts";
+import type { Decision } from "../../pass.ts";
+import type { QuantizeStaticOptions } from "./options.ts";
+import type { QdqForm } from "./write-qdq.ts";
+
+/** How a build writes its integer layers. */
+export interface Spelling {
+  /** `null`: operators on integers. */
+  readonly qdq: QdqForm | null;
+  readonly bits: ActivationBits;
+  readonly time: TimeScales;
+  readonly perChannel: boolean;
+  readonly saturation: SaturationRule;
+}
+
+/** What every runtime with Q and DQ takes, processors that saturate among them. */
+const PORTABLE: IntegerSupport = {
+  spelling: "qdq",
+  activations: "u8",
+  scales: "constant",
+  perChannel: true,
+  dynamic: false,
+  saturates: true,
+};
+
+/** Integer arithmetic of a target, of every runtime where there is no target; `null` where there is none. */
+export function integerOf(target: Target | null): IntegerSupport | null {
+  return target === null ? PORTABLE : target.integer;
+}
+
+const ORDER: readonly TimeScales[] = ["constant", "normalised", "gathered"];
+
+function timeOf(
+  asked: TimeScales | null,
+  integer: IntegerSupport,
+  o: { readonly portable: boolean; readonly qdq: boolean; decide(d: Decision): void },
+): TimeScales {
+  const wanted = asked ?? integer.scales;
+  const instead = (to: TimeScales, why: string): TimeScales => {
+    o.decide({ node: "", kind: "downgraded", rule: "time-scales", why, from: wanted, to });
+    return to;
+  };
+  if (!o.portable && ORDER.indexOf(wanted) > ORDER.indexOf(integer.scales))
+    return instead(integer.scales, "the target wants constant scales");
+  if (!o.qdq && wanted === "normalised")
+    return instead("gathered", "operators on integers look their scales up, which costs nothing");
+  return wanted;
+}
+
+/** Resolves options against what the target takes; what is done otherwise than asked is decided. */
+export function spellingOf(
+  o: Pick<QuantizeStaticOptions, "bits" | "time" | "saturation">,
+  integer: IntegerSupport,
+  ctx: { readonly model: Model; readonly target: Target | null; decide(d: Decision): void },
+): Spelling {
+  const own: ActivationBits = integer.activations === "u16" ? 16 : 8;
+  const bits = o.bits ?? own;
+  const qdq = integer.spelling === "qdq" || bits === 16;
+  if (integer.spelling === "qlinear" && bits === 16)
+    ctx.decide({
+      node: "",
+      kind: "forced",
+      rule: "wide-activations",
+      why: "the target has no operators on 16-bit integers: layers run in float between conversions, which is slower",
+    });
+  const time = timeOf(o.time, integer, { portable: ctx.target === null, qdq, decide: ctx.decide });
+  const opset = ctx.model.opsets.get("") ?? 1;
+  const form: QdqForm = {
+    bits,
+    domain: quantizeDomain(opset, bits),
+    weightDomain: quantizeDomain(opset, 8),
+    time,
+    perChannel: integer.perChannel,
+  };
+  return {
+    qdq: qdq ? form : null,
+    bits,
+    time,
+    perChannel: integer.perChannel,
+    saturation: integer.saturates && bits === 8 ? o.saturation : "none",
+  };
+}

@@ -1,0 +1,164 @@
+import type { Attr, ValueId } from "../../../ir/graph.ts";
+import { f32Tensor } from "../../../ir/tensor.ts";
+import { quantizeScaled } from "../../../runtime/kernels/quantize-scaled.ts";
+import {
+  type ActivationBits,
+  biasTensor,
+  dequantized,
+  quantizeDequantize,
+  scalesForBias,
+  type TensorGrid,
+  zeroPoint,
+} from "../../../targets/lower/qdq.ts";
+import type { TimeScales } from "../../../targets/target.ts";
+import type { Profile } from "./clock.ts";
+import type { Quantizer } from "./grids.ts";
+import type { LayerPlan, SitePlan } from "./plan.ts";
+import { biasBehind } from "./results.ts";
+import type { Writing } from "./write.ts";
+
+/** How Q and DQ are written. */
+export interface QdqForm {
+  readonly bits: ActivationBits;
+  /** Domain of the activations' operators, and of those of weights. */
+  readonly domain: string;
+  readonly weightDomain: string;
+  readonly time: TimeScales;
+  /** Weights of matrix products have a scale per column in int8; else one scale, in uint8 around 128. */
+  readonly perChannel: boolean;
+}
+
+/** Middle of an unsigned 8-bit weight. */
+const MIDDLE = 128;
+
+interface QdqWriting extends Writing {
+  readonly form: QdqForm;
+}
+
+/** Scale of a whole tensor at profile 1; channel scales have gone into the operator before and the weights. */
+function tensorScale(q: Quantizer): number {
+  return Math.fround(q.scale.length === 1 ? q.scale[0]! : 1);
+}
+
+function gridOf({ patch, clock, form }: QdqWriting, q: Quantizer): TensorGrid {
+  const moves = form.time === "gathered" && q.profile !== null;
+  const scale = moves
+    ? clock.scale([tensorScale(q)], q.profile)
+    : patch.constant(f32Tensor([tensorScale(q)], []), "s");
+  return { scale, zero: zeroPoint(patch, q.zero[0]!, { bits: form.bits, vector: moves }) };
+}
+
+/** The factor a value is divided by before constant-scale quantization; `null` when there is none. */
+function factorOf(form: QdqForm, q: Quantizer): Profile {
+  return form.time === "normalised" ? q.profile : null;
+}
+
+function quantized(w: QdqWriting, x: ValueId, o: { readonly grid: Quantizer; readonly name: string }) {
+  return quantizeDequantize(w.patch, x, { grid: gridOf(w, o.grid), domain: w.form.domain, name: o.name });
+}
+
+function weightOf(
+  { patch, form }: QdqWriting,
+  plan: LayerPlan,
+  o: { base: Float64Array; scale: Float32Array },
+) {
+  const { layer } = plan;
+  const whole = layer.kind === "matmul" && !form.perChannel;
+  const zero = whole ? MIDDLE : 0;
+  const data = quantizeScaled(layer.weight, {
+    outAxis: layer.outAxis,
+    inAxis: layer.inAxis,
+    factor: f32Tensor(o.base),
+    scale: f32Tensor(o.scale),
+    zero,
+  });
+  return dequantized(patch, {
+    data,
+    scale: whole ? o.scale.slice(0, 1) : o.scale,
+    zero: data.dtype,
+    zeroValue: zero,
+    axis: layer.outAxis,
+    domain: form.weightDomain,
+    name: `w${layer.output}`,
+  });
+}
+
+/** What is added to a result in float, in the shape it broadcasts with. */
+function floatBias({ patch }: QdqWriting, plan: LayerPlan): ValueId {
+  const { kind, weight, outputs, output } = plan.layer;
+  const dims = kind === "conv" ? [1, outputs, ...weight.dims.slice(2).map(() => 1)] : [outputs];
+  return patch.constant(f32Tensor(plan.bias!, dims), `w${output}.b`);
+}
+
+function writeLayer(
+  w: QdqWriting,
+  plan: LayerPlan,
+  o: { readonly base: Float64Array; readonly input: Quantizer; readonly value: ValueId },
+): void {
+  const { patch, form } = w;
+  const { layer, bias } = plan;
+  const { node } = layer;
+  const behind = biasBehind(plan, o.input);
+  const within = behind ? null : bias;
+  const x = tensorScale(o.input);
+  const scale = scalesForBias(plan.fit.scale, within, x);
+  const inputs = [o.value, weightOf(w, plan, { base: o.base, scale })];
+  if (within !== null) {
+    const products = scale.map((s) => s * x);
+    const bias32 = dequantized(patch, {
+      data: biasTensor(within, products),
+      scale: products.every((s) => s === products[0]) ? products.slice(0, 1) : products,
+      zero: "i32",
+      zeroValue: 0,
+      axis: 0,
+      domain: form.weightDomain,
+      name: `w${layer.output}.b`,
+    });
+    inputs.push(bias32);
+  }
+  const attrs: Record<string, Attr> = Object.fromEntries(node.attrs);
+  // The weight is [K, N] by now.
+  delete attrs["transB"];
+  const [product] = patch.node({ op: node.op, name: node.name, inputs, attrs });
+  let out = quantized(w, product, { grid: plan.output!, name: `q${layer.output}` });
+  const factor = factorOf(form, o.input);
+  if (factor !== null)
+    out = patch.node({
+      op: "Mul",
+      name: `q${layer.output}/time`,
+      inputs: [out, w.clock.scale([1], factor)],
+    })[0];
+  if (behind && bias !== null)
+    out = patch.node({ op: "Add", name: `q${layer.output}/bias`, inputs: [out, floatBias(w, plan)] })[0];
+  patch.redirect(layer.output, out);
+  if (layer.biasNode !== null) patch.remove(layer.biasNode.id);
+}
+
+/**
+ * Writes a site in standard operators: Q and DQ around the activation that its layers share, weights behind DQ, Q and DQ
+ * on every result. Runtimes turn each group of DQ, operator and Q into one integer kernel, or run it in float.
+ */
+export function writeSiteQdq(w: QdqWriting, plan: SitePlan): void {
+  const { patch, clock, form } = w;
+  const { site, input, base } = plan;
+  plan.fold?.apply(
+    patch,
+    base.map((s) => 1 / s),
+  );
+  const factor = factorOf(form, input);
+  let x = site.value;
+  if (factor !== null) {
+    const name = `q${site.value}`;
+    const [inverse] = patch.node({
+      op: "Reciprocal",
+      name: `${name}/inverse`,
+      inputs: [clock.scale([1], factor)],
+    });
+    x = patch.node({ op: "Mul", name: `${name}/time`, inputs: [x, inverse] })[0];
+  }
+  const value = quantized(w, x, { grid: input, name: `q${site.value}` });
+  for (const layer of plan.layers) {
+    writeLayer(w, layer, { base, input, value });
+    patch.remove(layer.layer.node.id);
+  }
+}
