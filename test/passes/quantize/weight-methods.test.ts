@@ -215,7 +215,9 @@ describe("methods that know a layer's inputs", () => {
         await quantize(model, o, await statisticsFor(model, o, feedsOf(c.dims)));
         await apply(model, [foldConstants], [removeDead]);
         const bytes = [...modelTensors(model)].reduce((n, t) => n + tensorBytes(t), 0);
-        expect(bytes).toBeLessThan((c.bias ? 200 : 0) + (layer === "Gemm" ? 48 * 64 : 24 * 16 * 9) * 1.1);
+        const elements = layer === "Gemm" ? 48 * 64 : 24 * 16 * 9;
+        // Scales this few are widened by folding; the weight itself would take four bytes an element.
+        expect(bytes).toBeLessThan(1.5 * elements);
       }
   });
 
