@@ -16,7 +16,7 @@ export interface Denoiser {
 }
 
 /** Names of the inputs whose first axis is the batch. */
-function batchedNames(roles: InputRoles): Set<string> {
+export function batchedNames(roles: InputRoles): Set<string> {
   const names = roles.conditions.filter((c) => c.batched).map((c) => c.name);
   if (roles.timestep.layout === "batch") names.push(roles.timestep.name);
   return new Set([roles.sample.name, ...names]);
@@ -78,7 +78,7 @@ export function sessionDenoiser(session: Session, names: RoleNames = {}): Denois
 }
 
 /** The denoiser's output among session results as float32, checked against its input. Fails with DENOISER_OUTPUT_UNFIT. */
-export function denoiserOutput(
+function denoiserOutput(
   roles: InputRoles,
   results: ReadonlyMap<string, Dense>,
   feeds: ReadonlyMap<string, Dense>,

@@ -9,4 +9,16 @@ export const passesCodes = {
   SHAPE_DIM_INVALID: error<{ dim: string; value: number }>(
     (d) => `--shape sets ${d.dim} to ${d.value}. Expected a whole number of at least 1.`,
   ),
+  LAYER_UNKNOWN: error<{ pass: string; name: string; nearest: string | null; count: number }>(
+    (d) =>
+      `${d.pass} is given a format for "${d.name}", which is none of the ${d.count} layers with a weight.${d.nearest === null ? "" : ` Did you mean "${d.nearest}"?`} Expected node names as \`diffpress inspect\` lists them.`,
+  ),
+  ALLOCATION_IMPOSSIBLE: error<{ limit: number; least: number; unit: string }>(
+    (d) =>
+      `the budget leaves ${d.limit} ${d.unit} for the weights, and their smallest forms together take ${d.least}. Raise the budget, allow smaller formats, or lift the guards.`,
+  ),
+  ALLOCATION_SHAPES_OPEN: error<{ node: string }>(
+    (d) =>
+      `how often "${d.node}" multiplies is unknown, because its shapes are open. Expected fixed shapes for a budget in multiplications: give them with --shape, or use bytes or averageBits.`,
+  ),
 };

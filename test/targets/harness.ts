@@ -1,3 +1,4 @@
+import type { Oracle } from "../../src/calibrate/statistics/types.ts";
 import type { Model } from "../../src/ir/graph.ts";
 import { inferShapes } from "../../src/ir/infer.ts";
 import { verifyModel } from "../../src/ir/verify.ts";
@@ -9,6 +10,7 @@ import { runtime } from "../passes/harness.ts";
 /** What a pass under test runs with. */
 export interface Setting {
   readonly target?: Target | null;
+  readonly oracle?: Oracle | null;
   /** Largest magnitude per value name; values not named have magnitude 1. */
   readonly peaks?: Readonly<Record<string, number>>;
 }
@@ -41,6 +43,7 @@ export async function run<O>(
       reader: rt.reader,
       target: setting.target ?? null,
       seed: 0,
+      oracle: setting.oracle ?? null,
       ranges: setting.peaks === undefined ? null : rangesOf(setting.peaks),
       trail: [],
     },

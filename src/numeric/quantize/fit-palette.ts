@@ -1,8 +1,8 @@
 import { roundF16 } from "../f16.ts";
 import { type LayerError, layerError } from "./error.ts";
 import { errorFeedback, factorGram, type GptqOptions } from "./gptq.ts";
-import { weightedPalette } from "./palette.ts";
 import { roundScale } from "./grid.ts";
+import { weightedPalette } from "./palette.ts";
 import type { BlockProblem } from "./problem.ts";
 import { importanceOf } from "./weighted.ts";
 

@@ -1,4 +1,4 @@
-import { layerError, type LayerError } from "./error.ts";
+import { type LayerError, layerError } from "./error.ts";
 import { type Factored, factorGram, gptq } from "./gptq.ts";
 import { hqq } from "./hqq.ts";
 import { type Branch, branchProduct, gramRoot, lowRankBranch } from "./low-rank.ts";

@@ -34,11 +34,13 @@ export function layerBias(graph: Graph, layer: Layer): LayerBias | null {
   return graph.users(value).length === 1 && !graph.isOutput(value) ? { value, tensor } : null;
 }
 
+/** A bias plus a correction, f32 [outputs]. */
+export function correctedBias(bias: LayerBias, correction: Tensor): Tensor {
+  const flat = reshapeTensor(bias.tensor, [elementCount(bias.tensor.dims)]);
+  return reshapeTensor(affineTensor(flat, { axis: 0, offset: correction }), bias.tensor.dims);
+}
+
 /** Adds a correction, f32 [outputs], to a bias. */
 export function correctBias(patch: PatchBuilder, bias: LayerBias, correction: Tensor, name: string): void {
-  const flat = reshapeTensor(bias.tensor, [elementCount(bias.tensor.dims)]);
-  const corrected = affineTensor(flat, { axis: 0, offset: correction });
-  patch
-    .redirect(bias.value, patch.constant(reshapeTensor(corrected, bias.tensor.dims), name))
-    .drop(bias.value);
+  patch.redirect(bias.value, patch.constant(correctedBias(bias, correction), name)).drop(bias.value);
 }

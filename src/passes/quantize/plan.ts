@@ -1,3 +1,4 @@
+import { nearestName } from "../../calibrate/nearest.ts";
 import { fail } from "../../diagnostics/index.ts";
 import { elementCount } from "../../ir/dtype.ts";
 import type { Graph, NodeId, ValueId } from "../../ir/graph.ts";
@@ -22,6 +23,8 @@ export interface QuantizeWeightsOptions {
   edges: "f32" | "f16" | "w8" | "none";
   sensitive: "w8" | "w4" | "none";
   score: boolean;
+  /** Format by node name, over `format`, the guards and the selection. */
+  assign: Readonly<Record<string, Choice>>;
 }
 
 /** Without a target: the standard spellings. */
@@ -66,7 +69,8 @@ export function supportOf(target: Target | null, format: WeightFormat): FormatSu
     : { gemm: "float", conv: "float" };
 }
 
-const STRICTNESS: readonly Choice[] = ["w2", "w4", "w8", "f16", "f32"];
+/** Formats from the coarsest to the finest. */
+export const STRICTNESS: readonly Choice[] = ["w2", "w4", "w8", "f16", "f32"];
 
 /** The one of two formats that keeps more. */
 function stricter(a: Choice, b: Choice): Choice {
@@ -79,18 +83,73 @@ function choose(guard: Guard | null, o: QuantizeWeightsOptions): Choice {
   return stricter(o.sensitive, o.format);
 }
 
+/** Formats asked for by name, as far as the target has them. Fails with LAYER_UNKNOWN for names that no layer has. */
+function assigned(
+  layers: readonly Layer[],
+  o: QuantizeWeightsOptions,
+  ctx: PlanContext,
+): ReadonlyMap<string, Choice> {
+  const known = layers.map((l) => l.node.name);
+  const out = new Map<string, Choice>();
+  for (const [name, format] of Object.entries(o.assign)) {
+    if (!known.includes(name))
+      fail("LAYER_UNKNOWN", {
+        pass: "quantize-weights",
+        name,
+        nearest: nearestName(name, known),
+        count: known.length,
+      });
+    const { gemm, conv, why } = supportOf(ctx.target, format);
+    if (gemm !== null || conv !== null) out.set(name, format);
+    else {
+      const reason = why ?? "the target does not support it";
+      ctx.decide({
+        node: name,
+        kind: "downgraded",
+        rule: "assigned-format",
+        why: reason,
+        from: format,
+        to: "f32",
+      });
+      out.set(name, "f32");
+    }
+  }
+  return out;
+}
+
+/** The formats that plans may ask for: that of all layers, and those given by name. */
+export function formatsOf(o: QuantizeWeightsOptions): ReadonlySet<Choice> {
+  return new Set([o.format, ...Object.values(o.assign)]);
+}
+
+/** The options with one format in place of another, wherever it is asked for. */
+export function replaceFormat(
+  o: QuantizeWeightsOptions,
+  from: Choice,
+  to: QuantizeWeightsOptions["format"],
+): QuantizeWeightsOptions {
+  return {
+    ...o,
+    format: o.format === from ? to : o.format,
+    assign: Object.fromEntries(Object.entries(o.assign).map(([k, f]) => [k, f === from ? to : f])),
+  };
+}
+
 /** Which layers get which format; everything that does not is decided on here, with counts by reason. */
 export function plan(graph: Graph, o: QuantizeWeightsOptions, ctx: PlanContext): Plan[] {
   const match = pattern("match", o.match);
   const exclude = pattern("exclude", o.exclude);
   const layers = weightLayers(graph, ctx.shapes());
   const guards = guardedLayers(ctx);
+  const asked = assigned(layers, o, ctx);
   const out: Plan[] = [];
   const small: Layer[] = [];
   const other: Layer[] = [];
   for (const layer of layers) {
     const { name } = layer.node;
-    if (match?.test(name) === false || exclude?.test(name) === true) other.push(layer);
+    const format = asked.get(name);
+    if (format !== undefined) out.push({ layer, format, guard: null });
+    else if (match?.test(name) === false || exclude?.test(name) === true) other.push(layer);
     else if (elementCount(layer.tensor.dims) < o.minElements) small.push(layer);
     else {
       const guard = guards.get(layer.node.id) ?? null;

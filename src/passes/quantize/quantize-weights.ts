@@ -6,12 +6,15 @@ import { raiseOpset } from "../legalise/convert-opset.ts";
 import { type Decision, definePass } from "../pass.ts";
 import { decideFallbacks, type Fallbacks, fittingOf, needsData, requestFor } from "./fitting.ts";
 import type { Guard } from "./guards.ts";
-import { plan, type QuantizeWeightsOptions, shared, supportOf } from "./plan.ts";
+import { formatsOf, plan, type QuantizeWeightsOptions, replaceFormat, shared, supportOf } from "./plan.ts";
 import { scores } from "./score.ts";
 import { type Written, write } from "./write.ts";
 
 /** Small integers outside MatMulNBits need these opsets (ONNX Cast-21 and Cast-25). */
-const SMALL_INT_OPSET: Partial<Record<QuantizeWeightsOptions["format"], number>> = { w4: 21, w2: 25 };
+const SMALL_INT_OPSET = [
+  ["w4", 21],
+  ["w2", 25],
+] as const;
 
 const WHY: Readonly<Record<Guard, string>> = {
   edge: "first and last layers are the most sensitive",
@@ -132,6 +135,12 @@ format falls back to the one its descriptor names, and the report says so.`,
         description:
           "Least format of time embedding, samplers and shortcuts in w4 and w2; none treats them like the others.",
       },
+      assign: {
+        type: "object",
+        additionalProperties: { enum: ["f32", "f16", "w8", "w4", "w2"] },
+        default: {},
+        description: "Format by node name; goes before format, guards and selection.",
+      },
       score: {
         type: "boolean",
         default: true,
@@ -174,17 +183,18 @@ format falls back to the one its descriptor names, and the report says so.`,
     }
     if (support.note !== undefined)
       ctx.decide({ node: "", kind: "applied", rule: "weight-format", why: support.note, to: o.format });
-    const opset = SMALL_INT_OPSET[o.format];
-    if (opset !== undefined && (ctx.model.opsets.get("") ?? 1) < opset && !raiseOpset(opset, ctx)) {
+    for (const [format, opset] of SMALL_INT_OPSET) {
+      if (!formatsOf(o).has(format) || (ctx.model.opsets.get("") ?? 1) >= opset || raiseOpset(opset, ctx))
+        continue;
       ctx.decide({
         node: "",
         kind: "downgraded",
         rule: "weight-format",
-        why: `integers of ${o.format.slice(1)} bits need opset ${opset}, which the model cannot be converted to`,
-        from: o.format,
+        why: `integers of ${format.slice(1)} bits need opset ${opset}, which the model cannot be converted to`,
+        from: format,
         to: "w8",
       });
-      o = { ...o, format: "w8" };
+      o = replaceFormat(o, format, "w8");
     }
     const patch = new PatchBuilder(graph, "quantize-weights");
     let packed = false;

@@ -1,6 +1,7 @@
 import { attrFloat, attrInt, intAttr, type Node, type ValueId } from "../../ir/graph.ts";
 import type { PatchBuilder } from "../../ir/patch.ts";
 import type { Tensor } from "../../ir/tensor.ts";
+import { castTensor } from "../../runtime/kernels/cast.ts";
 import { dequantizeBlocks } from "../../runtime/kernels/dequantize.ts";
 import { fitTensor } from "../../runtime/kernels/fit-weight.ts";
 import { quantizeBlocks } from "../../runtime/kernels/quantize-blocks.ts";
@@ -102,7 +103,11 @@ export function packWeight(
     branch: factors.map((t, i) => storedNarrow(patch, t, `${name}.${"ab"[i]}`)),
     stored: [...stored, ...factors],
     fitted,
-    restore: (v) => dequantizeBlocks(pack(v.tensor), { bits, blockSize, order }),
+    restore(v) {
+      const q = pack(v.tensor);
+      // The kernel multiplies in fp32 whatever type the scales are stored in.
+      return dequantizeBlocks({ ...q, scales: castTensor(q.scales, "f32") }, { bits, blockSize, order });
+    },
     attrs: { K, N, bits, block_size: blockSize },
   };
 }

@@ -1,0 +1,266 @@
+import type { Json } from "../../ir/tensor.ts";
+import { tensorBytes } from "../../ir/tensor.ts";
+import { definePass, type PassContext } from "../pass.ts";
+import { additivity } from "./allocate/additivity.ts";
+import { type Budget, priceOf } from "./allocate/budget.ts";
+import { type Candidates, candidatesOf } from "./allocate/candidates.ts";
+import { type Choosing, type Chosen, checkBudget, choose } from "./allocate/choose.ts";
+import { outputBench, sensitivities, weightBench } from "./allocate/measure.ts";
+import { type Metric, metricDb } from "./allocate/metric.ts";
+import { type Choice, type QuantizeWeightsOptions, STRICTNESS, supportOf } from "./plan.ts";
+import { quantizeWeights } from "./quantize-weights.ts";
+
+/** Options of `allocate-bits`. */
+export interface AllocateBitsOptions {
+  formats: readonly Choice[];
+  budget: Budget;
+  metric: Metric;
+  contentTolerance: number;
+  refine: number;
+  pairs: number;
+  calls: number;
+  seeds: number;
+  guards: boolean;
+  weights: Partial<QuantizeWeightsOptions>;
+}
+
+const INNER = quantizeWeights.options["properties"] as Readonly<Record<string, { readonly default: Json }>>;
+
+/** Options that this pass decides on itself. */
+const OWN = ["format", "assign"];
+
+/** Options of `quantize-weights` a recipe may give here. */
+const forwarded = Object.fromEntries(Object.entries(INNER).filter(([name]) => !OWN.includes(name)));
+
+/** Options for `quantize-weights`: its defaults, then what the recipe gives. */
+function weightOptions(given: Partial<QuantizeWeightsOptions>): QuantizeWeightsOptions {
+  const defaults = Object.fromEntries(Object.entries(INNER).map(([k, v]) => [k, v.default]));
+  return { ...(defaults as unknown as QuantizeWeightsOptions), ...given };
+}
+
+/** Formats the target can store, each that it cannot with a decision. */
+function storable(formats: readonly Choice[], ctx: PassContext): Choice[] {
+  return formats.filter((f) => {
+    const { gemm, conv, why } = supportOf(ctx.target, f);
+    if (gemm !== null || conv !== null) return true;
+    const reason = why ?? "the target does not support it";
+    ctx.decide({ node: "", kind: "skipped", rule: "format", why: reason, from: f });
+    return false;
+  });
+}
+
+const round = (x: number, digits = 2): number => Number(x.toFixed(digits));
+
+/** One line per weight: what every form would cost and harm alone, and which was taken. */
+function explain(c: Choosing, chosen: Chosen, ctx: PassContext): void {
+  for (const [i, w] of c.weights.entries()) {
+    const lines = w.options.map((o, k) => {
+      const db = round(metricDb(c.bench, c.damages[i]![k]!, "quality")!);
+      return `${o.format} ${o.bytes} bytes ${db} dB`;
+    });
+    const pick = w.options[chosen.picks[i]!]!;
+    const error = metricDb(c.bench, c.damages[i]![chosen.picks[i]!]!, "quality")!;
+    ctx.decide({
+      node: w.name,
+      kind: "applied",
+      rule: w.guard === null ? "allocate" : `allocate-guard-${w.guard}`,
+      why: `alone: ${lines.join(", ")}`,
+      from: w.tensor.dtype,
+      to: pick.format,
+      ...(w.shared.uses.length > 1 && { count: w.shared.uses.length }),
+      bytesBefore: tensorBytes(w.tensor),
+      bytesAfter: pick.bytes,
+      error: { metric: "sqnr-db", value: round(error) },
+    });
+  }
+}
+
+/** What was measured of the whole. */
+function summarise(c: Choosing, chosen: Chosen, ctx: PassContext): void {
+  const content = chosen.content === null ? "" : `, ${round(chosen.content)} dB of what the condition does`;
+  const bytes = c.weights.reduce((n, w, i) => n + w.options[chosen.picks[i]!]!.bytes, 0);
+  const elements = c.weights.reduce((n, w) => n + w.elements, 0);
+  ctx.decide({
+    node: "",
+    kind: "applied",
+    rule: "allocation",
+    why:
+      `${round(chosen.quality)} dB mean${content}, measured together at ${round((8 * bytes) / elements, 3)} bits a weight; ` +
+      `summed noises predicted ${round(chosen.predicted)} dB for ${round(chosen.measured)} dB of the objective (content share ${chosen.mix}); ` +
+      `${chosen.tried} neighbours measured, ${round(chosen.gained)} dB gained; ` +
+      `${chosen.price.toPrecision(3)} dB for one more of the budget's ${c.price.unit}`,
+    bytesAfter: bytes,
+    error: { metric: "sqnr-db", value: round(chosen.quality) },
+  });
+}
+
+async function checkAdditivity(c: Choosing, o: AllocateBitsOptions, ctx: PassContext): Promise<void> {
+  const found = await additivity(c.bench, c.weights, c.damages, { seed: ctx.seed, pairs: o.pairs });
+  if (found !== null)
+    ctx.decide({
+      node: "",
+      kind: "applied",
+      rule: "additivity",
+      why: `joint noise of ${found.pairs} seeded pairs is ${round(found.least)} to ${round(found.most)} of the sum of the single noises, median ${round(found.median)}`,
+    });
+}
+
+/** The assignment as `quantize-weights` takes it. */
+function assignment(weights: readonly Candidates[], chosen: Chosen): Record<string, Choice> {
+  return Object.fromEntries(
+    weights.flatMap((w, i) =>
+      w.shared.uses.map((u): [string, Choice] => [u.layer.node.name, w.options[chosen.picks[i]!]!.format]),
+    ),
+  );
+}
+
+export const allocateBits = definePass<AllocateBitsOptions>({
+  name: "allocate-bits",
+  family: "quantize",
+  summary: "Gives every weight the format that costs the output least, within a budget of bytes or bits",
+  doc: `Scores every weight in every format by what it does to the network's output, solves a multiple-choice knapsack
+under the budget and hands the result to \`quantize-weights\`.
+
+Scores come from one session whose weights are graph inputs: it runs recorded calls of the original's own trajectory with
+one weight exchanged for the floats that its stored form stands for. Two metrics are kept apart: *quality* is the error of
+the guided output, *content* the error of the difference between the conditional and unconditional half. The objective is
+the mean over calls of the SQNR in dB, weighted by what an error at the call does to the final sample. With \`both\`,
+mixtures of the metrics are solved and the best in quality is taken whose content is within \`contentTolerance\` dB of the
+best (MixDQ, Zhao et al. 2024).
+
+That noises of single weights add up is checked on seeded pairs and reported. The solution is measured as a whole, and
+\`refine\` allocations around it too; the best one measured is kept. Bytes are those stored: data, scales, zero points.
+
+Layers behind a guard of \`quantize-weights\` get 8 bits or more unless \`guards\` is off. Without a trajectory to measure on,
+the error of each weight relative to its energy stands in, which knows nothing of sensitivity; the report says so.`,
+  effect: "lossy",
+  minSqnrDb: 12,
+  options: {
+    type: "object",
+    additionalProperties: false,
+    properties: {
+      formats: {
+        type: "array",
+        items: { enum: ["w2", "w4", "w8", "f16", "f32"] },
+        minItems: 1,
+        uniqueItems: true,
+        default: ["w2", "w4", "w8", "f16"],
+        description: "Formats to choose from; those the target cannot store are left out.",
+      },
+      budget: {
+        type: "object",
+        additionalProperties: false,
+        minProperties: 1,
+        maxProperties: 1,
+        properties: {
+          bytes: {
+            anyOf: [
+              { type: "integer", minimum: 1 },
+              { type: "string", pattern: "^[0-9]+(\\.[0-9]+)?%$" },
+            ],
+          },
+          averageBits: { type: "number", exclusiveMinimum: 0 },
+          flopBits: { type: "number", exclusiveMinimum: 0 },
+        },
+        default: { averageBits: 6 },
+        description:
+          "One of: bytes of all constants afterwards (a number, or a share of those before such as 30%); averageBits stored per allocated weight; flopBits, the same with weights counted by how often they multiply.",
+      },
+      metric: {
+        enum: ["quality", "content", "both"],
+        default: "both",
+        description: "Score by the guided output, by what the condition does, or by both kept apart.",
+      },
+      contentTolerance: {
+        type: "number",
+        minimum: 0,
+        default: 0.5,
+        description: "With both: dB of content the choice may be behind the best allocation in content.",
+      },
+      refine: {
+        type: "integer",
+        minimum: 0,
+        default: 24,
+        description: "Allocations around the solution that are measured as a whole.",
+      },
+      pairs: {
+        type: "integer",
+        minimum: 0,
+        default: 8,
+        description: "Seeded pairs of weights on which additivity of noises is checked.",
+      },
+      calls: {
+        type: "integer",
+        minimum: 1,
+        default: 6,
+        description: "Calls of the trajectory that scores are measured on, evenly spread.",
+      },
+      seeds: {
+        type: "integer",
+        minimum: 1,
+        default: 3,
+        description: "Seeds of each call that scores are measured on.",
+      },
+      guards: {
+        type: "boolean",
+        default: true,
+        description:
+          "First and last layer, time embedding, changes of resolution and shortcuts get 8 bits or more.",
+      },
+      weights: {
+        type: "object",
+        additionalProperties: false,
+        properties: forwarded,
+        default: {},
+        description: "Options of quantize-weights: block, search, selection and so on.",
+      },
+    },
+  },
+  wantsOracle: () => true,
+  wantsRanges: (o, target) =>
+    quantizeWeights.wantsRanges?.({ ...weightOptions(o.weights), format: "w8" }, target) ?? false,
+  wantsStatistics(graph, o, ctx) {
+    // Without guards: every layer may become integers of some width.
+    const all = { ...weightOptions(o.weights), edges: "none", sensitive: "none" } as const;
+    return quantizeWeights.wantsStatistics?.(graph, { ...all, format: "w8" }, ctx) ?? null;
+  },
+  version: 1,
+  async run(graph, o, ctx) {
+    const inner = weightOptions(o.weights);
+    const formats = storable(o.formats, ctx);
+    const packed = formats.filter((f) => STRICTNESS.indexOf(f) <= STRICTNESS.indexOf("w8"));
+    const format = (packed.includes("w8") ? "w8" : (packed[0] ?? "w8")) as QuantizeWeightsOptions["format"];
+    const weights = packed.length === 0 ? [] : candidatesOf(formats, o.guards, inner, ctx);
+    if (weights.length === 0) {
+      const why = packed.length === 0 ? "the target stores none of the formats" : "no weight is selected";
+      ctx.decide({ node: "", kind: "skipped", rule: "allocation", why });
+      if (packed.length === 0) await quantizeWeights.run(graph, { ...inner, format }, ctx);
+      return;
+    }
+    const price = priceOf(o.budget, weights, ctx);
+    checkBudget(weights, price);
+    if (ctx.oracle === null)
+      ctx.decide({
+        node: "",
+        kind: "downgraded",
+        rule: "sensitivity",
+        why: "the model cannot be sampled, so that every weight counts by its own relative error",
+        from: "network output",
+        to: "weight error",
+      });
+    const bench =
+      ctx.oracle === null ? weightBench(ctx, weights) : await outputBench(ctx.oracle, ctx, weights, o);
+    try {
+      const damages = await sensitivities(bench, weights);
+      const { metric, contentTolerance, refine } = o;
+      const choosing = { bench, weights, damages, price, metric, contentTolerance, refine };
+      if (ctx.oracle !== null) await checkAdditivity(choosing, o, ctx);
+      const chosen = await choose(choosing);
+      explain(choosing, chosen, ctx);
+      summarise(choosing, chosen, ctx);
+      await quantizeWeights.run(graph, { ...inner, format, assign: assignment(weights, chosen) }, ctx);
+    } finally {
+      await bench.release();
+    }
+  },
+});

@@ -1,0 +1,74 @@
+import { fail } from "../../../diagnostics/index.ts";
+import { graphCost } from "../../../ir/cost.ts";
+import { tensorBytes } from "../../../ir/tensor.ts";
+import { modelBytes } from "../../../ir/weights.ts";
+import type { PassContext } from "../../pass.ts";
+import type { Candidate, Candidates } from "./candidates.ts";
+
+/** What the weights together may cost; exactly one is given. */
+export interface Budget {
+  /** Bytes of all constants of the model afterwards, or a percentage of those before. */
+  readonly bytes?: number | string;
+  /** Stored bits per weight, scales and zero points included, over the weights that are allocated. */
+  readonly averageBits?: number;
+  /** The same with every weight counted as often as it is multiplied. */
+  readonly flopBits?: number;
+}
+
+/** A budget as a number and what each form of a weight takes of it. */
+export interface Price {
+  readonly limit: number;
+  readonly unit: string;
+  cost(c: Candidates, option: Candidate): number;
+}
+
+/** Lengths of symbolic dims as the recorded calls have them. */
+function recordedLengths(ctx: PassContext): Record<string, number> {
+  const out: Record<string, number> = {};
+  const feeds = ctx.oracle?.calls[0]?.feeds;
+  for (const id of ctx.model.graph.inputs) {
+    const { name, type } = ctx.model.graph.value(id);
+    const dims = feeds?.get(name)?.dims;
+    if (type?.kind !== "tensor" || type.shape === null || dims === undefined) continue;
+    for (const [axis, d] of type.shape.entries()) if (typeof d === "string") out[d] = dims[axis]!;
+  }
+  return out;
+}
+
+/** Share of each weight in the multiplications of one run. Fails with ALLOCATION_SHAPES_OPEN. */
+function flopShares(weights: readonly Candidates[], ctx: PassContext): ReadonlyMap<Candidates, number> {
+  const { nodes } = graphCost(ctx.model, { shapes: ctx.shapes(), bindings: recordedLengths(ctx) });
+  const flops = weights.map((c) =>
+    c.shared.uses.reduce((sum, { layer: { node } }) => {
+      const cost = nodes.get(node.id);
+      return cost === undefined ? fail("ALLOCATION_SHAPES_OPEN", { node: node.name }) : sum + cost.flops;
+    }, 0),
+  );
+  const all = flops.reduce((a, b) => a + b, 0);
+  return new Map(weights.map((c, i) => [c, flops[i]! / all]));
+}
+
+/** Reads a budget for the weights at hand. Fails with ALLOCATION_SHAPES_OPEN. */
+export function priceOf(budget: Budget, weights: readonly Candidates[], ctx: PassContext): Price {
+  const bits = (c: Candidates, o: Candidate): number => (8 * o.bytes) / c.elements;
+  if (budget.flopBits !== undefined) {
+    const shares = flopShares(weights, ctx);
+    return {
+      limit: budget.flopBits,
+      unit: "bits a multiplication",
+      cost: (c, o) => shares.get(c)! * bits(c, o),
+    };
+  }
+  const bytes = { unit: "bytes", cost: (_: Candidates, o: Candidate) => o.bytes };
+  if (budget.averageBits !== undefined) {
+    const elements = weights.reduce((n, c) => n + c.elements, 0);
+    return { ...bytes, limit: Math.floor((budget.averageBits * elements) / 8) };
+  }
+  const before = modelBytes(ctx.model);
+  const asked =
+    typeof budget.bytes === "string"
+      ? (Number.parseFloat(budget.bytes) / 100) * before
+      : (budget.bytes ?? before);
+  const rest = before - weights.reduce((n, c) => n + tensorBytes(c.tensor), 0);
+  return { ...bytes, limit: Math.floor(asked - rest) };
+}
