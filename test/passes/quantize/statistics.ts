@@ -4,6 +4,8 @@ import type {
   GramStatistics,
   Statistics,
   StatisticsRequest,
+  ValueRequest,
+  ValueStatistics,
 } from "../../../src/calibrate/statistics/types.ts";
 import { ModelBuilder } from "../../../src/ir/build.ts";
 import { cloneModel } from "../../../src/ir/clone.ts";
@@ -39,7 +41,7 @@ function returning(model: Model, names: readonly string[]): Model {
 }
 
 /** Columns of a layer's input, one row per position: `positions × size`. */
-function columnsOf(d: Dense, r: GramRequest): { rows: Float32Array; size: number } {
+export function columnsOf(d: Dense, r: GramRequest): { rows: Float32Array; size: number } {
   const x = floats(d);
   const { dims } = d;
   if (r.unfold === null) {
@@ -80,14 +82,46 @@ function gramModel(): Model {
   return b.output(b.node("Gemm", [x, x], { transA: 1 }), "y", tensorType("f32", ["k", "k"])).build();
 }
 
-/** Statistics of a model over given feeds, every position of every feed counted once, in float64 sums of float32 parts. */
+/** Distribution of a value per call and channel, and every so many-th position as its sample. */
+function valueOf(r: ValueRequest, calls: readonly Dense[]): ValueStatistics {
+  const tables = calls.map((d) =>
+    r.axis === null
+      ? { rows: floats(d), size: 1 }
+      : columnsOf(d, { layer: "", value: r.name, axis: r.axis, unfold: null }),
+  );
+  const channels = tables[0]!.size;
+  const positions = tables[0]!.rows.length / channels;
+  const rows = Math.min(r.rows, positions);
+  const at = (fill: number): Float64Array => new Float64Array(calls.length * channels).fill(fill);
+  const [min, max] = [at(Number.POSITIVE_INFINITY), at(Number.NEGATIVE_INFINITY)];
+  const [mean, square] = [at(0), at(0)];
+  const sample = new Float32Array(calls.length * rows * channels);
+  for (const [t, { rows: x }] of tables.entries()) {
+    for (const [i, v] of x.entries()) {
+      const k = t * channels + (i % channels);
+      min[k] = Math.min(min[k]!, v);
+      max[k] = Math.max(max[k]!, v);
+      mean[k]! += v / positions;
+      square[k]! += (v * v) / positions;
+    }
+    for (let s = 0; s < rows; s++) {
+      const from = Math.floor((s * positions) / rows) * channels;
+      sample.set(x.subarray(from, from + channels), (t * rows + s) * channels);
+    }
+  }
+  return { name: r.name, channels, count: positions, min, max, mean, square, rows, sample };
+}
+
+/** Statistics of a model over given feeds: each is a call at its timestep for values; for Grams of every feed is counted once, in float64 sums of float32 parts. */
 export async function statisticsOver(
   model: Model,
   request: StatisticsRequest,
   feeds: readonly ReadonlyMap<string, Dense>[],
   runtime: Runtime,
+  timesteps: readonly number[] = [],
 ): Promise<Statistics> {
-  const names = [...new Set(request.grams.map((g) => g.value))];
+  const names = [...new Set([...request.grams.map((g) => g.value), ...request.values.map((v) => v.name)])];
+  const seenValues = new Map<string, Dense[]>(request.values.map((v) => [v.name, []]));
   const inner = names.filter((n) => !model.graph.inputs.some((i) => model.graph.value(i).name === n));
   const session = await runtime.openSession(returning(model, inner), { optimize: "disable" });
   const product = await runtime.openSession(gramModel());
@@ -95,6 +129,7 @@ export async function statisticsOver(
   const sums = new Map<string, { gram: Float64Array; mean: Float64Array; positions: number; size: number }>();
   for (const feed of feeds) {
     const values = new Map([...feed, ...(await session.run(feed, inner))]);
+    for (const [name, list] of seenValues) list.push(values.get(name)!);
     const seen = new Set<string>();
     for (const r of request.grams) {
       if (seen.has(key(r))) continue;
@@ -128,5 +163,10 @@ export async function statisticsOver(
     });
   for (const r of request.grams)
     grams.set(r.layer, { layer: r.layer, rank: 0, exact: true, ...finished.get(key(r))! });
-  return { calls: [], value: () => undefined, gram: (layer) => grams.get(layer) };
+  const found = new Map(request.values.map((r) => [r.name, valueOf(r, seenValues.get(r.name)!)]));
+  return {
+    calls: timesteps.map((timestep) => ({ timestep, weight: 1 })),
+    value: (name) => found.get(name),
+    gram: (layer) => grams.get(layer),
+  };
 }

@@ -101,6 +101,42 @@ function db(v: number): number {
   return Math.round(v * 100) / 100;
 }
 
+/** Whether scales can follow the timestep; says so where they were asked to and cannot. */
+function follows(o: QuantizeStaticOptions, found: Found, statistics: Statistics, ctx: PassContext): boolean {
+  if (o.time === "constant") return false;
+  const constant = (why: string): boolean => {
+    ctx.decide({ node: "", kind: "downgraded", rule: "time-table", why, from: "gathered", to: "constant" });
+    return false;
+  };
+  if (!found.anatomy.inputs.some((i) => i.role === "timestep"))
+    return constant("the graph has no timestep input: one scale covers all steps");
+  if (new Set(statistics.calls.map((c) => c.timestep)).size < 2)
+    return constant("a single timestep was calibrated: nothing is known of the others");
+  return true;
+}
+
+/** Says of every quantized layer what options took off that would have protected it. */
+function reportForced(plans: readonly SitePlan[], ctx: PassContext): void {
+  for (const { layer, fit } of plans.flatMap((p) => p.layers)) {
+    if (layer.lifted !== null)
+      ctx.decide({
+        node: layer.name,
+        kind: "forced",
+        rule: layer.lifted.rule,
+        why: `quantized because options lift the guard: ${layer.lifted.why}`,
+        to: "a8w8",
+      });
+    if (fit.saturates)
+      ctx.decide({
+        node: layer.name,
+        kind: "forced",
+        rule: "saturation",
+        why: "options allow neighbouring weights whose 16-bit sums overflow on x86 processors without VNNI: wrong results there",
+        to: "a8w8",
+      });
+  }
+}
+
 /** Plans of the sites that stay quantized; decides on those that do not. */
 async function select(
   plans: readonly SitePlan[],
@@ -198,7 +234,7 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
     const found = findSites(ctx.model, ctx.shapes(), siteOptions(o));
     for (const l of found.left) ctx.decide({ node: l.node.name, kind: "skipped", rule: l.rule, why: l.why });
     const settings: PlanSettings = {
-      timeTolerance: o.time === "constant" ? Number.POSITIVE_INFINITY : TIME_TOLERANCE,
+      timeTolerance: follows(o, found, statistics, ctx) ? TIME_TOLERANCE : Number.POSITIVE_INFINITY,
       power: 2,
       saturation: o.saturation,
       activations: o.activations,
@@ -222,6 +258,7 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
           from: "f32",
           to: "a8w8",
         });
+    reportForced(kept, ctx);
     const table = apply(ctx.model, kept, found, statistics);
     if (table.profiles > 0)
       ctx.decide({
