@@ -83,7 +83,7 @@ function gramModel(): Model {
 }
 
 /** Distribution of a value per call and channel, and every so many-th position as its sample. */
-function valueOf(r: ValueRequest, calls: readonly Dense[]): ValueStatistics {
+function observed(r: ValueRequest, calls: readonly Dense[]): ValueStatistics {
   const tables = calls.map((d) =>
     r.axis === null
       ? { rows: floats(d), size: 1 }
@@ -163,7 +163,7 @@ export async function statisticsOver(
     });
   for (const r of request.grams)
     grams.set(r.layer, { layer: r.layer, rank: 0, exact: true, ...finished.get(key(r))! });
-  const found = new Map(request.values.map((r) => [r.name, valueOf(r, seenValues.get(r.name)!)]));
+  const found = new Map(request.values.map((r) => [r.name, observed(r, seenValues.get(r.name)!)]));
   return {
     calls: timesteps.map((timestep) => ({ timestep, weight: 1 })),
     value: (name) => found.get(name),

@@ -5,6 +5,7 @@ import { verifyModel } from "../../../../src/ir/verify.ts";
 import type { Model } from "../../../../src/ir/graph.ts";
 import type { Decision } from "../../../../src/passes/pass.ts";
 import { fixture } from "../../../../fixtures/build/index.ts";
+import { quantizeStatic } from "../../../../src/passes/quantize/static/quantize-static.ts";
 import { optimizedOps } from "../../../../src/runtime/optimized.ts";
 import { ops, runtime } from "../../harness.ts";
 import { type Options, outputsOn, prepared, quantize, quantizedFixture, sqnr } from "./static.ts";
@@ -64,7 +65,9 @@ describe("quantize-static", () => {
     const plain = await outputsOn(model, feeds, { optimize: "disable" });
     const fast = await outputsOn(model, feeds);
     expect(sqnr(plain, fast)).toBeGreaterThan(60);
-    expect(sqnr(await outputsOn(before, feeds), fast)).toBeGreaterThan(20);
+    // Edges and the time path cost more than everything else: without guards only the declared bound holds.
+    const bound = options.guards === false ? quantizeStatic.minSqnrDb! : 20;
+    expect(sqnr(await outputsOn(before, feeds), fast)).toBeGreaterThan(bound);
   });
 
   it.each(["tiny-unet", "tiny-dit"])("%s: the same bytes every time", async (name) => {
