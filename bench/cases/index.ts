@@ -3,9 +3,11 @@ import { calibration } from "./calibration.ts";
 import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
+import { guards } from "./guards.ts";
 import { mixedPrecision } from "./mixed-precision.ts";
 import { onnxsim } from "./onnxsim.ts";
 import { outputCorrection } from "./output-correction.ts";
+import { paperShapes } from "./paper-shapes.ts";
 import { peers } from "./peers.ts";
 import { quantize4bit } from "./quantize-4bit.ts";
 import { quantize8bit } from "./quantize-8bit.ts";
@@ -32,6 +34,8 @@ export const cases: readonly BenchCase[] = [
   vaeFormats,
   mixedPrecision,
   outputCorrection,
+  paperShapes,
+  guards,
   skeletonInspect,
   skeletonExact,
   skeletonWeights,

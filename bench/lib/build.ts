@@ -1,5 +1,6 @@
-import { readdirSync, readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { Recipe } from "../../src/index.ts";
 import { diffpress, type Measured } from "./child.ts";
 import type { Dims } from "./feeds.ts";
 
@@ -18,8 +19,8 @@ export interface BuildOptions {
   readonly source: string;
   readonly out: string;
   readonly preset?: string;
-  /** Recipe file, relative to the repository. */
-  readonly recipe?: string;
+  /** Recipe file, relative to the repository, or a recipe that is written beside the build. */
+  readonly recipe?: string | Recipe;
   readonly shape?: Dims;
   /** Run the build beside the original, whatever its size; otherwise nothing is sampled but what passes ask for. */
   readonly verify?: boolean;
@@ -44,11 +45,20 @@ function shapeOption(dims: Dims): string {
     .join(",");
 }
 
+/** Path of the recipe; one given as an object is written first, where a build leaves it alone. */
+function recipeFile(o: BuildOptions): string | undefined {
+  if (o.recipe === undefined || typeof o.recipe === "string") return o.recipe;
+  const path = `${o.out}.recipe.json`;
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, `${JSON.stringify(o.recipe, null, 2)}\n`);
+  return path;
+}
+
 /** What the build is made by: a preset, a recipe, or a recipe over a preset. */
-function choice(o: BuildOptions): string[] {
+function choice(o: BuildOptions, recipe: string | undefined): string[] {
   return [
     ...(o.preset === undefined ? [] : ["--preset", o.preset]),
-    ...(o.recipe === undefined ? [] : ["--recipe", o.recipe]),
+    ...(recipe === undefined ? [] : ["--recipe", recipe]),
   ];
 }
 
@@ -56,7 +66,7 @@ const verification = (o: BuildOptions): string => (o.verify === true ? "--verify
 
 /** Compiles for `cpu-x64`, without sampling unless asked. */
 export async function build(o: BuildOptions): Promise<Build> {
-  const args = ["compile", o.source, ...choice(o), "--target", "cpu-x64", verification(o)];
+  const args = ["compile", o.source, ...choice(o, recipeFile(o)), "--target", "cpu-x64", verification(o)];
   if (o.shape !== undefined) args.push("--shape", shapeOption(o.shape));
   args.push(...(o.extra ?? []), "-o", o.out);
   const measured = await diffpress(args);
@@ -73,8 +83,9 @@ export async function build(o: BuildOptions): Promise<Build> {
 function shownCommand(o: BuildOptions): string {
   const source = o.source.split("/").slice(-1)[0];
   const shape = o.shape === undefined ? "" : ` --shape ${shapeOption(o.shape)}`;
+  const shown = typeof o.recipe === "object" ? `<(echo '${JSON.stringify(o.recipe)}')` : o.recipe;
   const extra = o.extra === undefined ? "" : ` ${o.extra.join(" ")}`;
-  return `diffpress compile ${source} ${choice(o).join(" ")} --target cpu-x64 ${verification(o)}${shape}${extra} -o OUT`;
+  return `diffpress compile ${source} ${choice(o, shown).join(" ")} --target cpu-x64 ${verification(o)}${shape}${extra} -o OUT`;
 }
 
 /** Every file of a build, relative path and bytes, for byte comparison. */

@@ -24,8 +24,8 @@ function largestPair(row: Float32Array): number {
   return most;
 }
 
-/** Whether the rounded row obeys the pair rule. */
-function pairsHold(row: Float32Array, scale: number): boolean {
+/** Whether no two neighbours of a row, rounded to multiples of its scale, can saturate. */
+export function pairsHold(row: Float32Array, scale: number): boolean {
   const q = (v: number): number => Math.min(LARGEST_WEIGHT, Math.max(-LARGEST_WEIGHT, Math.round(v / scale)));
   for (let k = 0; k < row.length; k += 2) {
     const a = q(row[k]!);

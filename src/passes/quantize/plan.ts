@@ -83,6 +83,14 @@ function choose(guard: Guard | null, o: QuantizeWeightsOptions): Choice {
   return stricter(o.sensitive, o.format);
 }
 
+/** The least format a guard leaves a layer by default. */
+const GUARDED: Readonly<Record<Guard, Choice>> = { edge: "f16", time: "w8", sampler: "w8", shortcut: "w8" };
+
+/** Whether options gave a guarded layer less than its guard does by default. */
+export function isLifted(guard: Guard, format: Choice): boolean {
+  return STRICTNESS.indexOf(format) < STRICTNESS.indexOf(GUARDED[guard]);
+}
+
 /** Formats asked for by name, as far as the target has them. Fails with LAYER_UNKNOWN for names that no layer has. */
 function assigned(
   layers: readonly Layer[],

@@ -6,7 +6,15 @@ import { raiseOpset } from "../legalise/convert-opset.ts";
 import { type Decision, definePass } from "../pass.ts";
 import { decideFallbacks, type Fallbacks, fittingOf, needsData, requestFor } from "./fitting.ts";
 import type { Guard } from "./guards.ts";
-import { formatsOf, plan, type QuantizeWeightsOptions, replaceFormat, shared, supportOf } from "./plan.ts";
+import {
+  formatsOf,
+  isLifted,
+  plan,
+  type QuantizeWeightsOptions,
+  replaceFormat,
+  shared,
+  supportOf,
+} from "./plan.ts";
 import { scores } from "./score.ts";
 import { type Written, write } from "./write.ts";
 
@@ -200,6 +208,7 @@ format falls back to the one its descriptor names, and the report says so.`,
     let packed = false;
     const fallbacks: Fallbacks = new Map();
     const lines: { decision: Decision; written: Written }[] = [];
+    const forced: Decision[] = [];
     for (const s of shared(graph, plan(graph, o, ctx), ctx)) {
       const fitting = fittingOf(graph, s, o, ctx, fallbacks);
       const written = write(graph, patch, s, { options: o, fitting }, ctx);
@@ -217,6 +226,14 @@ format falls back to the one its descriptor names, and the report says so.`,
           });
         continue;
       }
+      if (guard !== null && isLifted(guard, s.format))
+        forced.push({
+          node: layer.node.name,
+          kind: "forced",
+          rule: `guard-${guard}-lifted`,
+          why: `options lift the guard: ${WHY[guard]}`,
+          to: s.format,
+        });
       packed ||= written.spelling === "matmul-nbits";
       lines.push({
         written,
@@ -246,5 +263,6 @@ format falls back to the one its descriptor names, and the report says so.`,
       const value = errors[i];
       ctx.decide(value === undefined ? decision : { ...decision, error: { metric: "sqnr-db", value } });
     }
+    for (const d of forced) ctx.decide(d);
   },
 });

@@ -41,7 +41,7 @@ function returning(model: Model, names: readonly string[]): Model {
 }
 
 /** Columns of a layer's input, one row per position: `positions × size`. */
-function columnsOf(d: Dense, r: GramRequest): { rows: Float32Array; size: number } {
+export function columnsOf(d: Dense, r: GramRequest): { rows: Float32Array; size: number } {
   const x = floats(d);
   const { dims } = d;
   if (r.unfold === null) {
@@ -82,81 +82,46 @@ function gramModel(): Model {
   return b.output(b.node("Gemm", [x, x], { transA: 1 }), "y", tensorType("f32", ["k", "k"])).build();
 }
 
-/** A step of a made-up trajectory. */
-export interface FedCall {
-  readonly timestep: number;
-  readonly feeds: ReadonlyMap<string, Dense>;
-}
-
-/** Distribution of one value over calls, every position kept in the sample. */
-function distribution(r: ValueRequest, results: readonly Dense[]): ValueStatistics {
-  const per = results.map((d) =>
+/** Distribution of a value per call and channel, and every so many-th position as its sample. */
+function observed(r: ValueRequest, calls: readonly Dense[]): ValueStatistics {
+  const tables = calls.map((d) =>
     r.axis === null
       ? { rows: floats(d), size: 1 }
       : columnsOf(d, { layer: "", value: r.name, axis: r.axis, unfold: null }),
   );
-  const channels = per[0]!.size;
-  const count = per[0]!.rows.length / channels;
-  const all = (of: (column: Float64Array) => number): Float64Array =>
-    Float64Array.from(
-      per.flatMap(({ rows }) =>
-        Array.from({ length: channels }, (_, c) =>
-          of(Float64Array.from({ length: count }, (_v, i) => rows[i * channels + c]!)),
-        ),
-      ),
-    );
-  const sample = new Float32Array(per.reduce((n, p) => n + p.rows.length, 0));
-  for (const [i, p] of per.entries()) sample.set(p.rows, i * channels * count);
-  return {
-    name: r.name,
-    channels,
-    count,
-    min: all((v) => v.reduce((a, b) => Math.min(a, b))),
-    max: all((v) => v.reduce((a, b) => Math.max(a, b))),
-    mean: all((v) => v.reduce((a, b) => a + b, 0) / count),
-    square: all((v) => v.reduce((a, b) => a + b * b, 0) / count),
-    rows: count,
-    sample,
-  };
+  const channels = tables[0]!.size;
+  const positions = tables[0]!.rows.length / channels;
+  const rows = Math.min(r.rows, positions);
+  const at = (fill: number): Float64Array => new Float64Array(calls.length * channels).fill(fill);
+  const [min, max] = [at(Number.POSITIVE_INFINITY), at(Number.NEGATIVE_INFINITY)];
+  const [mean, square] = [at(0), at(0)];
+  const sample = new Float32Array(calls.length * rows * channels);
+  for (const [t, { rows: x }] of tables.entries()) {
+    for (const [i, v] of x.entries()) {
+      const k = t * channels + (i % channels);
+      min[k] = Math.min(min[k]!, v);
+      max[k] = Math.max(max[k]!, v);
+      mean[k]! += v / positions;
+      square[k]! += (v * v) / positions;
+    }
+    for (let s = 0; s < rows; s++) {
+      const from = Math.floor((s * positions) / rows) * channels;
+      sample.set(x.subarray(from, from + channels), (t * rows + s) * channels);
+    }
+  }
+  return { name: r.name, channels, count: positions, min, max, mean, square, rows, sample };
 }
 
-/** Statistics of values of a model, one call per feed. */
-export async function valuesOver(
-  model: Model,
-  request: StatisticsRequest,
-  calls: readonly FedCall[],
-  runtime: Runtime,
-): Promise<Statistics> {
-  const names = request.values.map((v) => v.name);
-  const inner = names.filter((n) => !model.graph.inputs.some((i) => model.graph.value(i).name === n));
-  const session = await runtime.openSession(returning(model, inner), { optimize: "disable" });
-  const results: ReadonlyMap<string, Dense>[] = [];
-  for (const { feeds } of calls) results.push(new Map([...feeds, ...(await session.run(feeds, inner))]));
-  await session.release();
-  const found = new Map(
-    request.values.map((r) => [
-      r.name,
-      distribution(
-        r,
-        results.map((m) => m.get(r.name)!),
-      ),
-    ]),
-  );
-  return {
-    calls: calls.map(({ timestep }) => ({ timestep, weight: 1 })),
-    value: (name) => found.get(name),
-    gram: () => undefined,
-  };
-}
-
-/** Statistics of a model over given feeds, every position of every feed counted once, in float64 sums of float32 parts. */
+/** Statistics of a model over given feeds: each is a call at its timestep for values; for Grams of every feed is counted once, in float64 sums of float32 parts. */
 export async function statisticsOver(
   model: Model,
   request: StatisticsRequest,
   feeds: readonly ReadonlyMap<string, Dense>[],
   runtime: Runtime,
+  timesteps: readonly number[] = [],
 ): Promise<Statistics> {
-  const names = [...new Set(request.grams.map((g) => g.value))];
+  const names = [...new Set([...request.grams.map((g) => g.value), ...request.values.map((v) => v.name)])];
+  const seenValues = new Map<string, Dense[]>(request.values.map((v) => [v.name, []]));
   const inner = names.filter((n) => !model.graph.inputs.some((i) => model.graph.value(i).name === n));
   const session = await runtime.openSession(returning(model, inner), { optimize: "disable" });
   const product = await runtime.openSession(gramModel());
@@ -164,6 +129,7 @@ export async function statisticsOver(
   const sums = new Map<string, { gram: Float64Array; mean: Float64Array; positions: number; size: number }>();
   for (const feed of feeds) {
     const values = new Map([...feed, ...(await session.run(feed, inner))]);
+    for (const [name, list] of seenValues) list.push(values.get(name)!);
     const seen = new Set<string>();
     for (const r of request.grams) {
       if (seen.has(key(r))) continue;
@@ -197,5 +163,33 @@ export async function statisticsOver(
     });
   for (const r of request.grams)
     grams.set(r.layer, { layer: r.layer, rank: 0, exact: true, ...finished.get(key(r))! });
-  return { calls: [], value: () => undefined, gram: (layer) => grams.get(layer) };
+  const found = new Map(request.values.map((r) => [r.name, observed(r, seenValues.get(r.name)!)]));
+  return {
+    calls: timesteps.map((timestep) => ({ timestep, weight: 1 })),
+    value: (name) => found.get(name),
+    gram: (layer) => grams.get(layer),
+  };
+}
+
+/** A step of a made-up trajectory. */
+export interface FedCall {
+  readonly timestep: number;
+  readonly feeds: ReadonlyMap<string, Dense>;
+}
+
+/** Statistics of values of a model, one call per feed. */
+export async function valuesOver(
+  model: Model,
+  request: StatisticsRequest,
+  calls: readonly FedCall[],
+  runtime: Runtime,
+): Promise<Statistics> {
+  const feeds = calls.map((c) => c.feeds);
+  return await statisticsOver(
+    model,
+    request,
+    feeds,
+    runtime,
+    calls.map((c) => c.timestep),
+  );
 }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { exactScale } from "../../../src/numeric/quantize/saturation.ts";
 import { f32Tensor } from "../../../src/ir/tensor.ts";
+import { exactScale } from "../../../src/numeric/quantize/saturation.ts";
 import { quantizeScaled } from "../../../src/runtime/kernels/quantize-scaled.ts";
 import { numbersOf, weights } from "./evaluate.ts";
 

@@ -119,6 +119,41 @@ function db(v: number): number {
   return Math.round(v * 100) / 100;
 }
 
+/** Whether scales can follow the timestep as they were asked to; says why where they cannot. */
+function follows(found: Found, statistics: Statistics, ctx: PassContext): boolean {
+  const constant = (why: string): boolean => {
+    ctx.decide({ node: "", kind: "downgraded", rule: "time-table", why, from: "gathered", to: "constant" });
+    return false;
+  };
+  if (!found.anatomy.inputs.some((i) => i.role === "timestep"))
+    return constant("the graph has no timestep input: one scale covers all steps");
+  if (new Set(statistics.calls.map((c) => c.timestep)).size < 2)
+    return constant("a single timestep was calibrated: nothing is known of the others");
+  return true;
+}
+
+/** Says of every quantized layer what options took off that would have protected it. */
+function reportForced(plans: readonly SitePlan[], ctx: PassContext): void {
+  for (const { layer, fit } of plans.flatMap((p) => p.layers)) {
+    if (layer.lifted !== null)
+      ctx.decide({
+        node: layer.name,
+        kind: "forced",
+        rule: layer.lifted.rule,
+        why: `quantized because options lift the guard: ${layer.lifted.why}`,
+        to: "a8w8",
+      });
+    if (fit.saturates)
+      ctx.decide({
+        node: layer.name,
+        kind: "forced",
+        rule: "saturation",
+        why: "options allow neighbouring weights whose 16-bit sums overflow on x86 processors without VNNI: wrong results there",
+        to: "a8w8",
+      });
+  }
+}
+
 /** Plans of the sites that stay quantized; decides on those that do not. */
 async function select(
   plans: readonly SitePlan[],
@@ -240,9 +275,9 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
     for (const l of found.left) ctx.decide({ node: l.node.name, kind: "skipped", rule: l.rule, why: l.why });
     const spelling = spellingOf(o, integer, ctx);
     const { bits, time, saturation, perChannel, qdq } = spelling;
-    const timed = found.anatomy.inputs.some((i) => i.role === "timestep");
+    const moving = time !== "constant" && follows(found, statistics, ctx);
     const settings: PlanSettings & ResultSettings = {
-      timeTolerance: time === "constant" || !timed ? Number.POSITIVE_INFINITY : TIME_TOLERANCE,
+      timeTolerance: moving ? TIME_TOLERANCE : Number.POSITIVE_INFINITY,
       power: 2,
       steps: bits === 8 ? U8_STEPS : U16_STEPS,
       time,
@@ -281,6 +316,7 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
           from: "f32",
           to: bits === 8 ? "a8w8" : "a16w8",
         });
+    reportForced(kept, ctx);
     const table = apply(ctx.model, kept, setup);
     if (table.profiles > 0)
       ctx.decide({

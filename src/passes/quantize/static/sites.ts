@@ -34,7 +34,12 @@ export interface StaticLayer {
   /** What the layer makes, bias included. */
   readonly output: ValueId;
   readonly padded: boolean;
+  /** The guard that options lifted; `null` where none applies. */
+  readonly lifted: Guard | null;
 }
+
+/** Why a layer should stay float. */
+type Guard = Omit<Left, "node">;
 
 /** An activation that layers read, quantized once for all of them. */
 export interface Site {
@@ -76,7 +81,7 @@ function plainGemm(node: Node): boolean {
   );
 }
 
-function guardOf(layer: Layer, graph: Graph): Omit<Left, "node"> | null {
+function guardOf(layer: Layer, graph: Graph): Guard | null {
   if (layer.edge !== null)
     return {
       rule: "guard-edge",
@@ -124,8 +129,8 @@ export function findSites(model: Model, shapes: InferredShapes, o: SiteOptions):
       leave("min-elements", `it has fewer than ${o.minElements} elements`);
       continue;
     }
-    const guard = o.guards ? guardOf(layer, graph) : null;
-    if (guard !== null) {
+    const guard = guardOf(layer, graph);
+    if (guard !== null && o.guards) {
       left.push({ node, ...guard });
       continue;
     }
@@ -163,6 +168,7 @@ export function findSites(model: Model, shapes: InferredShapes, o: SiteOptions):
       input: layer.input,
       output: layer.output,
       padded: conv && isPadded(node),
+      lifted: guard,
     });
   }
   const sites: Site[] = [];

@@ -1,4 +1,4 @@
-import { exactScale, type SaturationRule } from "../../../numeric/quantize/saturation.ts";
+import { exactScale, pairsHold, type SaturationRule } from "../../../numeric/quantize/saturation.ts";
 import { splitAxis } from "../../../runtime/kernels/kernel.ts";
 import type { StaticLayer } from "./sites.ts";
 
@@ -38,6 +38,8 @@ export interface WeightFit {
   readonly shift: Float64Array;
   /** Relative squared error of the weights as the activations see them. */
   readonly error: number;
+  /** Whether sums of neighbouring products can overflow 16 bits. */
+  readonly saturates: boolean;
 }
 
 /**
@@ -61,8 +63,10 @@ export function fitWeight(
   const shift = new Float64Array(layer.outputs);
   let noise = 0;
   let signal = 0;
+  let saturates = false;
   for (const [n, row] of rows.entries()) {
     const s = scale[n]!;
+    saturates ||= !pairsHold(row, s);
     for (let k = 0; k < row.length; k++) {
       const e = Math.min(127, Math.max(-127, Math.round(row[k]! / s))) * s - row[k]!;
       shift[n] = shift[n]! + e * mean[k % layer.channels]!;
@@ -70,5 +74,5 @@ export function fitWeight(
       signal += row[k]! ** 2;
     }
   }
-  return { scale, shift, error: signal > 0 ? noise / signal : 0 };
+  return { scale, shift, error: signal > 0 ? noise / signal : 0, saturates };
 }

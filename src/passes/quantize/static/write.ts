@@ -65,15 +65,15 @@ function writeConv(
   w: Writing,
   plan: LayerPlan,
   base: Float64Array,
-  input: QuantizedActivation & Pick<SitePlan["input"], "profile">,
+  input: QuantizedActivation & Pick<SitePlan["input"], "profile"> & { readonly unit: number },
 ): void {
   const { patch, clock } = w;
   const { layer, fit, bias } = plan;
   const y = plan.output!;
   const scales = Float64Array.from({ length: layer.outputs }, (_, n) => at(y.scale, n));
   const zeros = Uint8Array.from(scales, (_, n) => at(y.zero, n));
-  const beta = Float64Array.from(scales, (_, n) => (bias?.[n] ?? 0) / fit.scale[n]!);
-  const gamma = scales.map((s, n) => ((zeros[n]! - OUTPUT_ZERO) * s) / fit.scale[n]!);
+  const beta = Float64Array.from(scales, (_, n) => (bias?.[n] ?? 0) / (input.unit * fit.scale[n]!));
+  const gamma = scales.map((s, n) => ((zeros[n]! - OUTPUT_ZERO) * s) / (input.unit * fit.scale[n]!));
   const out = integerConv(patch, layer.node, {
     input,
     weight: weightOf(plan, base),
@@ -106,7 +106,8 @@ export function writeSite(w: Writing, plan: SitePlan): void {
     axis: site.axis,
     name: `q${site.value}`,
   });
-  const input = { value, scale, zero, profile: q.profile };
+  // Scales per channel are in the weights: what the kernel is told is the factor of the timestep alone.
+  const input = { value, scale, zero, profile: q.profile, unit: perChannel ? 1 : q.scale[0]! };
   for (const layer of plan.layers) {
     if (site.kind === "matmul") writeMatMul(w, layer, base, input);
     else writeConv(w, layer, base, input);

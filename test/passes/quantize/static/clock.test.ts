@@ -90,10 +90,11 @@ function factorAt(t: number, profile: Profile, timesteps: readonly number[]): nu
 const widest = (timed: Timed, profile: Profile, timesteps: readonly number[]): number =>
   Math.max(...timed.timesteps.map((t) => factorAt(t, profile, timesteps)));
 
+/** The position among 20 knots is a float32 sum: off by a few 1e-6 of a row, where neighbours differ up to tenfold. */
 function expectClose(found: readonly number[], expected: readonly number[]): void {
   expect(found.length).toBe(expected.length);
   for (const [i, e] of expected.entries())
-    expect(Math.abs(found[i]! - e)).toBeLessThan(2e-6 * Math.abs(e) + 1e-9);
+    expect(Math.abs(found[i]! - e)).toBeLessThan(4e-5 * Math.abs(e) + 1e-9);
 }
 
 const EVEN = Array.from({ length: 20 }, (_, i) => 950 - 50 * i);
