@@ -40,16 +40,16 @@ function pairsHold(row: Float32Array, scale: number): boolean {
 const GROWTH = 1 + 1 / 1024;
 
 /**
- * The finest symmetric scale of one output channel under a rule. `row` holds the weights in the order the kernel sums
- * them: neighbours share an addition.
+ * The finest symmetric scale of one output channel under a rule, a float32 number: rounding it afterwards could break a
+ * pair. `row` holds the weights in the order the kernel sums them: neighbours share an addition.
  */
 export function exactScale(row: Float32Array, rule: SaturationRule): number {
   const most = row.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
   if (most === 0) return 1;
-  if (rule === "seven-bit") return most / LARGEST_SEVEN_BIT;
-  let scale = most / LARGEST_WEIGHT;
+  if (rule === "seven-bit") return Math.fround(most / LARGEST_SEVEN_BIT);
+  let scale = Math.fround(most / LARGEST_WEIGHT);
   if (rule === "none") return scale;
-  scale = Math.max(scale, largestPair(row) / (LARGEST_PAIR + 1));
-  while (!pairsHold(row, scale)) scale *= GROWTH;
+  scale = Math.fround(Math.max(scale, largestPair(row) / (LARGEST_PAIR + 1)));
+  while (!pairsHold(row, scale)) scale = Math.fround(scale * GROWTH);
   return scale;
 }

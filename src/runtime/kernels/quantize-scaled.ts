@@ -11,7 +11,7 @@ const LIMIT = 127;
 /** round(w · factor[in] / scale[out]) within ±127, plus the zero point: weights on a scale found before. */
 export const quantizeScaledKernel = defineKernel<Params>({
   name: "quantize-scaled",
-  version: 1,
+  version: 2,
   scratch: (_p, [t]) => f32Scratch(t!) + elementCount(t!.dims),
   evaluate({ outAxis, inAxis, zero }, inputs, [out]) {
     const [w, factor, scale] = inputs.map(asF32) as [Float32Array, Float32Array, Float32Array];
@@ -21,7 +21,9 @@ export const quantizeScaledKernel = defineKernel<Params>({
     for (let i = 0; i < w.length; i++) {
       const n = Math.floor(i / o.inner) % o.length;
       const k = Math.floor(i / c.inner) % c.length;
-      q[i] = Math.min(LIMIT, Math.max(-LIMIT, Math.round((w[i]! * factor[k]!) / scale[n]!))) + (zero ?? 0);
+      q[i] =
+        Math.min(LIMIT, Math.max(-LIMIT, Math.round(Math.fround(w[i]! * factor[k]!) / scale[n]!))) +
+        (zero ?? 0);
     }
     return [{ ...out!, bytes: encodeSmallInt(out!.dtype, q) }];
   },

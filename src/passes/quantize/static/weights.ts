@@ -2,7 +2,10 @@ import { exactScale, type SaturationRule } from "../../../numeric/quantize/satur
 import { splitAxis } from "../../../runtime/kernels/kernel.ts";
 import type { StaticLayer } from "./sites.ts";
 
-/** Rows of a weight in the order an integer kernel sums them: taps slowest, input channels fastest. */
+/**
+ * Rows of a weight in the order an integer kernel sums them: taps slowest, input channels fastest. In float32 like the
+ * `quantize-scaled` kernel, so that both round alike.
+ */
 export function kernelRows(w: Float32Array, layer: StaticLayer, factor: ArrayLike<number>): Float32Array[] {
   const { dims } = layer.weight;
   const { inner: strideOut } = splitAxis(dims, layer.outAxis);
@@ -12,7 +15,7 @@ export function kernelRows(w: Float32Array, layer: StaticLayer, factor: ArrayLik
     const row = new Float32Array(taps * layer.channels);
     for (let t = 0; t < taps; t++)
       for (let c = 0; c < layer.channels; c++)
-        row[t * layer.channels + c] = w[n * strideOut + c * strideIn + t]! * factor[c]!;
+        row[t * layer.channels + c] = w[n * strideOut + c * strideIn + t]! * Math.fround(factor[c]!);
     return row;
   });
 }
