@@ -80,6 +80,15 @@ export interface ActivationGrid {
   readonly zero: Int32Array;
 }
 
+/**
+ * A range is made this much wider than what calibration saw: other seeds go a little further, and what is cut off is cut
+ * off at every step, so that it adds up in the sample, while rounding averages out.
+ */
+export const HEADROOM = 1.05;
+
+/** Values below which a range is not searched: the search cuts off tails that a few values do not show. */
+export const SEARCHED_VALUES = 4096;
+
 /** Shrink factors tried by the range search, from the full range down (BRECQ's grid, coarser). */
 const SHRINKS = Float64Array.from({ length: 12 }, (_, i) => 1 - 0.04 * i);
 
@@ -108,7 +117,7 @@ function widthOf(low: number, high: number): number {
 
 /** The scale that fits [low, high] around a fixed zero point. */
 function scaleAround(low: number, high: number, zero: number, steps: number): number {
-  const up = zero < steps ? Math.max(high, 0) / (steps - zero) : Number.POSITIVE_INFINITY;
+  const up = zero < steps ? Math.max(high, 0) / (steps - zero) : high > 0 ? Number.POSITIVE_INFINITY : 0;
   const down = zero > 0 ? Math.max(-low, 0) / zero : low < 0 ? Number.POSITIVE_INFINITY : 0;
   return Math.max(up, down, SMALLEST_WIDTH / steps);
 }
@@ -121,7 +130,7 @@ function shrunk(
   full: { readonly scale: number; readonly zero: number },
   search: RangeSearch,
 ): number {
-  if (sample.rows === 0) return full.scale;
+  if (sample.rows < SEARCHED_VALUES) return full.scale * HEADROOM;
   let best = full.scale;
   let least = Number.POSITIVE_INFINITY;
   for (const f of SHRINKS) {

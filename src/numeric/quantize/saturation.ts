@@ -36,20 +36,25 @@ function pairsHold(row: Float32Array, scale: number): boolean {
   return true;
 }
 
+/** Smallest scale: weights that need a finer one are subnormal, as good as zero. */
+const SMALLEST_SCALE = 2 ** -126;
+
 /** Steps by which a scale grows until rounding no longer breaks a pair. */
 const GROWTH = 1 + 1 / 1024;
 
 /**
- * The finest symmetric scale of one output channel under a rule, a float32 number: rounding it afterwards could break a
- * pair. `row` holds the weights in the order the kernel sums them: neighbours share an addition.
+ * The finest symmetric scale of one output channel under a rule, a single-precision number: the rule holds for weights
+ * divided by it and rounded, not for weights divided by a double near it. `row` holds the weights in the order the kernel
+ * sums them: neighbours share an addition.
  */
 export function exactScale(row: Float32Array, rule: SaturationRule): number {
   const most = row.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
   if (most === 0) return 1;
-  if (rule === "seven-bit") return Math.fround(most / LARGEST_SEVEN_BIT);
-  let scale = Math.fround(most / LARGEST_WEIGHT);
+  const atLeast = (scale: number): number => Math.fround(Math.max(scale, SMALLEST_SCALE));
+  if (rule === "seven-bit") return atLeast(most / LARGEST_SEVEN_BIT);
+  let scale = atLeast(most / LARGEST_WEIGHT);
   if (rule === "none") return scale;
-  scale = Math.fround(Math.max(scale, largestPair(row) / (LARGEST_PAIR + 1)));
+  scale = Math.max(scale, atLeast(largestPair(row) / (LARGEST_PAIR + 1)));
   while (!pairsHold(row, scale)) scale = Math.fround(scale * GROWTH);
   return scale;
 }

@@ -8,7 +8,10 @@ type Params = { readonly outAxis: number; readonly inAxis: number; readonly zero
 
 const LIMIT = 127;
 
-/** round(w · factor[in] / scale[out]) within ±127, plus the zero point: weights on a scale found before. */
+/**
+ * round(w · factor[in] / scale[out]) within ±127, plus the zero point: weights on a scale found before. The product is
+ * rounded to single precision first, as it was when the scale was found.
+ */
 export const quantizeScaledKernel = defineKernel<Params>({
   name: "quantize-scaled",
   version: 2,
@@ -21,9 +24,8 @@ export const quantizeScaledKernel = defineKernel<Params>({
     for (let i = 0; i < w.length; i++) {
       const n = Math.floor(i / o.inner) % o.length;
       const k = Math.floor(i / c.inner) % c.length;
-      q[i] =
-        Math.min(LIMIT, Math.max(-LIMIT, Math.round(Math.fround(w[i]! * factor[k]!) / scale[n]!))) +
-        (zero ?? 0);
+      const v = Math.round(Math.fround(w[i]! * factor[k]!) / scale[n]!);
+      q[i] = Math.min(LIMIT, Math.max(-LIMIT, v)) + (zero ?? 0);
     }
     return [{ ...out!, bytes: encodeSmallInt(out!.dtype, q) }];
   },

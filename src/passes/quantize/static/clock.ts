@@ -6,12 +6,8 @@ import { f32Tensor, i64Tensor } from "../../../ir/tensor.ts";
 /** How a range moves along the trajectory: a factor per calibrated call; `null` when it does not. */
 export type Profile = Float64Array | null;
 
-/** Factors of an activation's range on an even grid of timesteps, looked up by the graph's timestep input. */
-interface Grid {
-  readonly first: number;
-  readonly step: number;
-  readonly rows: number;
-}
+/** Timesteps that a table has rows for, ascending. */
+type Knots = readonly number[];
 
 /** A request for `base[i] · Π profile^power`, one vector of numbers. */
 interface Wanted {
@@ -48,27 +44,20 @@ export interface Clock {
   emit(): { readonly profiles: number; readonly bytes: number };
 }
 
-/** An even grid as fine as the calibrated steps, and each profile on it. */
-function gridOf(timesteps: readonly number[]): Grid | null {
-  const first = Math.min(...timesteps);
-  const last = Math.max(...timesteps);
-  if (!(last > first)) return null;
-  const rows = new Set(timesteps).size;
-  return { first, step: (last - first) / (rows - 1), rows };
+/** Calibrated timesteps in ascending order, each once; `null` for fewer than two. */
+function knotsOf(timesteps: readonly number[]): Knots | null {
+  const knots = [...new Set(timesteps)].sort((a, b) => a - b);
+  return knots.length < 2 ? null : knots;
 }
 
-/** Linear interpolation of a profile over timesteps at the rows of a grid. */
-function onGrid(profile: Float64Array, timesteps: readonly number[], grid: Grid): Float32Array {
-  const order = timesteps.map((_, i) => i).sort((a, b) => timesteps[a]! - timesteps[b]!);
-  return Float32Array.from({ length: grid.rows }, (_, r) => {
-    const t = grid.first + r * grid.step;
-    let k = 0;
-    while (k + 2 < order.length && timesteps[order[k + 1]!]! <= t) k++;
-    const [a, b] = [order[k]!, order[Math.min(k + 1, order.length - 1)]!];
-    const span = timesteps[b]! - timesteps[a]!;
-    const f = span > 0 ? Math.min(1, Math.max(0, (t - timesteps[a]!) / span)) : 0;
-    return profile[a]! * (1 - f) + profile[b]! * f;
-  });
+/** A profile at the knots: the widest where a timestep was calibrated more than once. */
+function atKnots(profile: Float64Array, timesteps: readonly number[], knots: Knots): Float32Array {
+  const out = new Float32Array(knots.length);
+  for (const [i, t] of timesteps.entries()) {
+    const r = knots.indexOf(t);
+    out[r] = Math.max(out[r]!, profile[i]!);
+  }
+  return out;
 }
 
 /** Starts a clock on a graph. `timestep` is the graph input; `timesteps` those of the calibrated calls. */
@@ -79,7 +68,7 @@ export function createClock(options: {
   readonly timesteps: readonly number[];
 }): Clock {
   const { graph, patch, timestep, timesteps } = options;
-  const grid = timestep === null ? null : gridOf(timesteps);
+  const knots = timestep === null ? null : knotsOf(timesteps);
   const profiles: Float32Array[] = [];
   const known = new Map<Float64Array, number>();
   const scales: Wanted[] = [];
@@ -87,11 +76,11 @@ export function createClock(options: {
   let fresh = 0;
 
   const register = (p: Profile): number | null => {
-    if (p === null || grid === null) return null;
+    if (p === null || knots === null) return null;
     let at = known.get(p);
     if (at === undefined) {
       at = profiles.length;
-      profiles.push(onGrid(p, timesteps, grid));
+      profiles.push(atKnots(p, timesteps, knots));
       known.set(p, at);
     }
     return at;
@@ -104,18 +93,23 @@ export function createClock(options: {
   const i64 = (v: readonly number[], dims?: readonly number[]): ValueId =>
     patch.constant(i64Tensor(v, dims), "clock");
 
-  /** The interpolated row of the table for the timesteps at hand, `[profiles]`. */
-  function row(g: Grid): ValueId {
+  /**
+   * The interpolated row of the table for the timesteps at hand, `[profiles]`. Knots need not be even: a timestep's
+   * position among them is the sum, over the gaps between them, of how far it is through each.
+   */
+  function row(k: Knots): ValueId {
+    const rows = k.length;
+    const gaps = k.slice(1).map((t, i) => 1 / (t - k[i]!));
     const cast = node("Cast", [timestep], { to: intAttr(DTYPES.f32.onnx) });
     const t = node("Reshape", [cast, i64([-1, 1])]);
-    const position = node("Mul", [node("Sub", [t, f32([g.first], [])]), f32([1 / g.step], [])]);
-    const u = node("Clip", [position, f32([0], []), f32([g.rows - 1], [])]);
+    const through = node("Mul", [node("Sub", [t, f32(k.slice(0, -1))]), f32(gaps)]);
+    const u = node("ReduceSum", [node("Clip", [through, f32([0], []), f32([1], [])]), i64([1])]);
     const low = node("Floor", [u]);
-    const high = node("Min", [node("Add", [low, f32([1], [])]), f32([g.rows - 1], [])]);
-    const values = new Float32Array(g.rows * profiles.length);
+    const high = node("Min", [node("Add", [low, f32([1], [])]), f32([rows - 1], [])]);
+    const values = new Float32Array(rows * profiles.length);
     for (const [l, p] of profiles.entries())
-      for (let r = 0; r < g.rows; r++) values[r * profiles.length + l] = p[r]!;
-    const table = patch.constant(f32Tensor(values, [g.rows, profiles.length]), "clock.table");
+      for (let r = 0; r < rows; r++) values[r * profiles.length + l] = p[r]!;
+    const table = patch.constant(f32Tensor(values, [rows, profiles.length]), "clock.table");
     const at = (v: ValueId): ValueId => {
       const index = node("Reshape", [node("Cast", [v], { to: intAttr(DTYPES.i64.onnx) }), i64([-1])]);
       return node("Gather", [table, index], { axis: intAttr(0) });
@@ -186,7 +180,9 @@ export function createClock(options: {
       if (scales.length === 0 && biases.length === 0) return { profiles: 0, bytes: 0 };
       const one = f32([1]);
       const factors =
-        grid === null || profiles.length === 0 ? one : node("Concat", [row(grid), one], { axis: intAttr(0) });
+        knots === null || profiles.length === 0
+          ? one
+          : node("Concat", [row(knots), one], { axis: intAttr(0) });
       for (const [length, group] of byLength(scales, (s) => s.base.length)) {
         const by = column(
           factors,
@@ -235,7 +231,7 @@ export function createClock(options: {
           group.map((s) => s.out),
         );
       }
-      return { profiles: profiles.length, bytes: grid === null ? 0 : 4 * grid.rows * profiles.length };
+      return { profiles: profiles.length, bytes: knots === null ? 0 : 4 * knots.length * profiles.length };
     },
   };
 }

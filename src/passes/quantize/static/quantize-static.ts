@@ -1,9 +1,10 @@
 import type { Statistics, StatisticsRequest } from "../../../calibrate/statistics/types.ts";
 import { cloneModel } from "../../../ir/clone.ts";
-import type { Graph, Model, ValueId } from "../../../ir/graph.ts";
+import type { Graph, Model, Node, ValueId } from "../../../ir/graph.ts";
 import { inferShapes } from "../../../ir/infer.ts";
 import { type DimBindings, nodeCost } from "../../../ir/ops/queries.ts";
 import { PatchBuilder } from "../../../ir/patch.ts";
+import { tensorBytes } from "../../../ir/tensor.ts";
 import { modelBytes } from "../../../ir/weights.ts";
 import { U8_STEPS, U16_STEPS } from "../../../numeric/quantize/activation.ts";
 import { integerGain } from "../../../targets/cost/integer.ts";
@@ -91,6 +92,13 @@ function calibratedLengths(graph: Graph, ctx: PassContext): DimBindings {
   return out;
 }
 
+function constantBytes(graph: Graph, node: Node): number {
+  return node.inputs.reduce((n, id) => {
+    const t = graph.constant(id);
+    return t === null ? n : n + tensorBytes(t);
+  }, 0);
+}
+
 /** Estimated seconds a site saves in 8 bits at the lengths of the calibration; `null` when shapes are open. */
 function gainOf(site: Site, ctx: PassContext, lengths: DimBindings): number | null {
   let flops = 0;
@@ -100,7 +108,8 @@ function gainOf(site: Site, ctx: PassContext, lengths: DimBindings): number | nu
     const cost = nodeCost(l.node, ctx.shapes(), lengths);
     if (cost === null) return null;
     flops += cost.flops;
-    quantized = (cost.flops / (2 * (l.outputs * l.channels))) * l.channels;
+    // What the node reads beside its constants is the activation.
+    quantized = (cost.bytesRead - constantBytes(ctx.model.graph, l.node)) / 4;
     if (site.kind === "conv") dequantized += cost.bytesWritten / 4;
   }
   return integerGain({ flops, quantized, dequantized });

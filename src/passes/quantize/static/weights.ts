@@ -3,8 +3,8 @@ import { splitAxis } from "../../../runtime/kernels/kernel.ts";
 import type { StaticLayer } from "./sites.ts";
 
 /**
- * Rows of a weight in the order an integer kernel sums them: taps slowest, input channels fastest. In float32 like the
- * `quantize-scaled` kernel, so that both round alike.
+ * Rows of a weight in the order an integer kernel sums them: taps slowest, input channels fastest. Products are those of
+ * the kernel `quantize-scaled`, rounded alike: a saturation rule must hold for the integers that are written.
  */
 export function kernelRows(w: Float32Array, layer: StaticLayer, factor: ArrayLike<number>): Float32Array[] {
   const { dims } = layer.weight;
