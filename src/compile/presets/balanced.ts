@@ -8,10 +8,10 @@ import { othersAt8Bits } from "./others.ts";
 export const balanced: Recipe = {
   extends: "exact",
   components: othersAt8Bits,
-  calibration: { samples: 8 },
+  calibration: { samples: 16 },
   passes: [
     "clean",
-    { "quantize-static": { floor: { mean: 36, worst: 25 } } },
+    { "quantize-static": { floor: { mean: 37, worst: 27 } } },
     { "quantize-weights": { format: "w8" } },
   ],
   output: { names: "short" },
