@@ -19,13 +19,13 @@ export const qnnHtp: Target = {
       gemm: null,
       conv: null,
       fallback: "f16",
-      why: "integer weights need quantized activations on this NPU, which this version does not write yet",
+      why: "integer weights need quantized activations on this NPU: quantize-static writes both",
     },
     w4: {
       gemm: null,
       conv: null,
       fallback: "f16",
-      why: "MatMulNBits is not supported on this NPU and int4 weights need quantized activations, which this version does not write yet",
+      why: "MatMulNBits is not supported on this NPU and int4 weights need quantized activations, which are written with 8-bit weights only",
     },
     w2: {
       gemm: null,

@@ -23,6 +23,7 @@ export interface Setting {
 const EXERCISES: Readonly<Record<string, (subject: Subject) => Readonly<Record<string, Json>>>> = {
   "specialise-shapes": (subject) => ({ dims: subject.fixture.dims }),
   "dedupe-weights": () => ({ minBytes: 1 }),
+  "quantize-dynamic": () => ({ minElements: 1, minRows: 1, guards: false }),
 };
 
 /** Results the pinned runtime has no kernels for, by pass and option value. */
@@ -63,6 +64,7 @@ function settingsOf(pass: Pass): Setting[] {
     found.push({
       ...plain,
       label: `${pass.name}, exercised`,
+      target: asks ? (targets[0] ?? null) : null,
       primary: true,
       options: (subject) => ({ ...base, ...exercise(subject) }),
       ...(pass.name === "specialise-shapes" && { again: () => base }),

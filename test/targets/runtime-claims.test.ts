@@ -1,11 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { ModelBuilder } from "../../src/ir/build.ts";
 import type { Model, ValueId } from "../../src/ir/graph.ts";
-import { f32Tensor, type Tensor } from "../../src/ir/tensor.ts";
+import { f32Tensor, i64Tensor, inlineTensor, type Tensor } from "../../src/ir/tensor.ts";
 import { castTensor } from "../../src/runtime/kernels/cast.ts";
 import { dequantizeBlocks } from "../../src/runtime/kernels/dequantize.ts";
 import { type BlockQuantized, quantizeBlocks } from "../../src/runtime/kernels/quantize-blocks.ts";
 import { quantizeChannel } from "../../src/runtime/kernels/quantize-channel.ts";
+import { quantizeScaled } from "../../src/runtime/kernels/quantize-scaled.ts";
 import { reshapeTensor } from "../../src/runtime/kernels/reshape.ts";
 import { floats, runtime, wave } from "../passes/harness.ts";
 
@@ -145,6 +146,64 @@ describe("CPU", () => {
       25,
     );
     expect(sqnr(await outcome(model, "disable"), await outcome(model, "all"))).toBeGreaterThan(120);
+  });
+
+  it("integer: convolutions with looked-up scales and biases give the results of constants", async () => {
+    const table = [0.5, 0.02];
+    const conv = (lookUp: boolean): Model => {
+      const b = new ModelBuilder({ opset: 21 });
+      const x = b.node("Reshape", [b.input("x", "f32", [8, 64]), b.constant(i64Tensor([8, 4, 4, 4]))]);
+      const row = b.constant(i64Tensor([1]));
+      const of = (all: Tensor, one: Tensor): ValueId =>
+        lookUp ? b.node("Gather", [b.constant(all), row], { axis: 0 }) : b.constant(one);
+      const scale = of(f32Tensor(table), f32Tensor([table[1]!]));
+      const zero = b.constant(inlineTensor("u8", [], Uint8Array.of(128)));
+      const q = b.node("QuantizeLinear", [x, scale, zero]);
+      const i32 = (v: readonly number[], dims: readonly number[]): Tensor =>
+        inlineTensor("i32", dims, new Uint8Array(Int32Array.from(v).buffer));
+      const bias = of(i32([1, 2, 3, 4], [2, 2]), i32([3, 4], [2]));
+      const flat = lookUp ? b.node("Reshape", [bias, b.constant(i64Tensor([2]))]) : bias;
+      const w = b.constant(inlineTensor("i8", [2, 4, 1, 1], Uint8Array.of(1, 2, 3, 250, 60, 200, 7, 9)));
+      const one = b.constant(f32Tensor([0.03], []));
+      const s8 = b.constant(inlineTensor("i8", [], Uint8Array.of(0)));
+      const y = b.node("QLinearConv", [q, scale, zero, w, one, s8, one, zero, flat]);
+      const out = b.node("DequantizeLinear", [y, one, zero]);
+      return b.output(out, "y", { kind: "tensor", dtype: "f32", shape: [8, 2, 4, 4] }).build();
+    };
+    for (const optimize of ["all", "disable"] as const) {
+      const constant = await outcome(conv(false), optimize);
+      expect(constant.some((v) => v !== 0)).toBe(true);
+      expect(await outcome(conv(true), optimize)).toEqual(constant);
+    }
+  });
+
+  it("integer: a dynamic product is exact but for its 8-bit input where weights cannot reach the limit", async () => {
+    const x = floats(wave([8, 64]));
+    const [low, high] = [Math.min(...x, 0), Math.max(...x, 0)];
+    const step = (high - low) / 255;
+    const zero = Math.round(-low / step);
+    const ones = f32Tensor(new Float32Array(64).fill(1));
+    const scale = f32Tensor(new Float32Array(32).fill(1 / 63));
+    const q = quantizeScaled(WEIGHT, { outAxis: 1, inAxis: 0, factor: ones, scale });
+    const w = new Int8Array(await (await runtime()).reader.read(q));
+    const want = Float32Array.from({ length: 8 * 32 }, (_, i) => {
+      let sum = 0;
+      for (let k = 0; k < 64; k++) {
+        const a = Math.round(x[Math.floor(i / 32) * 64 + k]! / step) + zero;
+        sum += (Math.min(255, Math.max(0, a)) - zero) * w[k * 32 + (i % 32)]!;
+      }
+      return (sum * step) / 63;
+    });
+    const b = new ModelBuilder({ opset: 21, domains: { "com.microsoft": 1 } });
+    const y = b.node(
+      "DynamicQuantizeMatMul",
+      [b.input("x", "f32", [8, 64]), b.constant(q), b.constant(scale)],
+      {},
+      { domain: "com.microsoft" },
+    );
+    const dynamic = b.output(y, "y", { kind: "tensor", dtype: "f32", shape: [8, 32] }).build();
+    for (const optimize of ["all", "disable"] as const)
+      expect(sqnr(want, await outcome(dynamic, optimize))).toBeGreaterThan(60);
   });
 
   it("opset: 26 loads, 27 does not", async () => {

@@ -24,6 +24,32 @@ export interface QuantizeStaticOptions {
   readonly minElements: number;
 }
 
+/** Docs page of `quantize-static`. */
+export const staticDoc = `Convolutions and linear layers with a constant weight run on integers: weights of 8 bits,
+activations of 8 or 16, ranges from sampled trajectories of the original. Per activation the range of every channel at
+every timestep is split into a factor of the timestep and a range of the channel; where the factor moves by more than a
+tenth it is followed (\`time\`), because ranges of diffusion models shrink or grow severalfold along the trajectory and
+one scale for all steps costs the steps with small ranges most (Q-Diffusion, arXiv:2302.04304; PTQ4DM, arXiv:2211.15736).
+\`smooth\` moves channel scales into the norm or modulation in front of a linear layer, \`correctBias\` the mean of the
+weights' rounding error into the bias.
+
+How layers are written is the target's choice. On onnxruntime's CPU provider they become QLinearConv and
+\`com.microsoft.MatMulIntegerToFloat\`, with activation scales per channel and looked up by timestep, which costs nothing
+there. Elsewhere, and without a target, they are written in standard operators: QuantizeLinear and DequantizeLinear with
+one scale around each activation and result, weights behind a DequantizeLinear of their own, and biases in int32 on the
+grid of the products. Behind a matrix product, and where a range moves, the bias is added in float behind the result.
+Activations have 16 bits where the target prefers that; below opset 21 their operators come from \`com.microsoft\`. Scales
+that follow the timestep are looked up, or stay constants while the activation is divided by a looked-up factor and the
+result multiplied by it (\`normalised\`), or are not followed, whichever the target takes. A target without integer
+arithmetic is left in float, and the report says so.
+
+Layers stay float, each with its reason in the report: first and last ones, what depends on the timestep and conditions
+alone, what reads a graph input; grouped and transposed convolutions; on the CPU, layers where conversions are estimated
+to cost more than 8 bits save (\`faster\`); and, with a \`floor\`, those whose measured damage is largest for what they
+save, until the guided output keeps that fidelity on the calibration trajectory.
+
+Processors that add two products in 16 bits saturate; \`saturation\` chooses weight scales at which they cannot.`;
+
 const pattern = (description: string) => ({ type: ["string", "null"], default: null, description });
 const flag = (value: boolean, description: string) => ({ type: "boolean", default: value, description });
 

@@ -13,7 +13,7 @@ import { definePass, type PassContext } from "../../pass.ts";
 import { optionPattern } from "../pattern.ts";
 import { createClock } from "./clock.ts";
 import { type Candidate, type Choice, chooseSites, spreadCalls } from "./damage.ts";
-import { type QuantizeStaticOptions, staticOptions } from "./options.ts";
+import { type QuantizeStaticOptions, staticDoc, staticOptions } from "./options.ts";
 import { type PlanSettings, planSite, type SitePlan } from "./plan.ts";
 import { type ResultSettings, withResults } from "./results.ts";
 import { type Found, findSites, type Site, type SiteOptions } from "./sites.ts";
@@ -230,7 +230,7 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
   name: "quantize-static",
   family: "quantize",
   summary: "Runs convolutions and linear layers in 8 bits with scales that follow the timestep",
-  doc: `Weights and activations in 8 bits, ranges from the calibration trajectory.`,
+  doc: staticDoc,
   effect: "lossy",
   minSqnrDb: 12,
   options: staticOptions,
