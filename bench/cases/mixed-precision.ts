@@ -22,14 +22,17 @@ interface Sizes {
   readonly w8: number;
 }
 
-/** Every layer at 4 bits, then 8 bits for layers in the given order while the bytes last. */
+/**
+ * Every layer at 4 bits, then 8 bits for layers in the given order up to the first that no longer fits. Going on to
+ * smaller ones would give 8 bits to the first and last layer, the smallest of all, and so know what matters.
+ */
 function fill(order: readonly Sizes[], bytes: number): Record<string, "w4" | "w8"> {
   let left = bytes - order.reduce((n, l) => n + l.w4, 0);
   const out: Record<string, "w4" | "w8"> = {};
   for (const l of order) {
-    const fits = l.w8 - l.w4 <= left;
-    out[l.name] = fits ? "w8" : "w4";
-    if (fits) left -= l.w8 - l.w4;
+    left -= l.w8 - l.w4;
+    out[l.name] = left >= 0 ? "w8" : "w4";
+    if (left < 0) left = Number.NEGATIVE_INFINITY;
   }
   return out;
 }
