@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import { VERSION } from "../src/index.ts";
+import { calibrateCommand } from "./commands/calibrate.ts";
 import { compileCommand } from "./commands/compile.ts";
 import { initCommand } from "./commands/init.ts";
 import { inspectCommand } from "./commands/inspect.ts";
@@ -24,6 +25,7 @@ export function buildProgram(): Command {
   for (const register of [
     compileCommand,
     inspectCommand,
+    calibrateCommand,
     verifyCommand,
     targetsCommand,
     passesCommand,

@@ -3,6 +3,13 @@
  * is private and may change between releases.
  */
 export { openPipeline, type Pipeline } from "./calibrate/index.ts";
+export type * from "./calibrate/statistics/summary.ts";
+export {
+  type CalibrateOptions,
+  type CalibrateResult,
+  calibrate,
+  inspectStatistics,
+} from "./compile/calibrate.ts";
 export type { CompileEvent, OnCompileEvent } from "./compile/events.ts";
 export { type InspectOptions, inspect } from "./compile/inspect.ts";
 export type { Manifest } from "./compile/manifest.ts";

@@ -6,11 +6,16 @@ import { exactSpeed } from "./exact-speed.ts";
 import { mixedPrecision } from "./mixed-precision.ts";
 import { onnxsim } from "./onnxsim.ts";
 import { outputCorrection } from "./output-correction.ts";
+import { peers } from "./peers.ts";
+import { quantize4bit } from "./quantize-4bit.ts";
+import { quantize8bit } from "./quantize-8bit.ts";
+import { sd15At8Bits } from "./sd15-8bit.ts";
 import { sdxl } from "./sdxl.ts";
 import { skeletonExact } from "./skeleton-exact.ts";
 import { skeletonInspect } from "./skeleton-inspect.ts";
 import { skeletonSpeed } from "./skeleton-speed.ts";
 import { skeletonWeights } from "./skeleton-weights.ts";
+import { vaeFormats } from "./vae-formats.ts";
 import { workers } from "./workers.ts";
 
 /** Every case, cheap ones first. */
@@ -21,11 +26,16 @@ export const cases: readonly BenchCase[] = [
   cpuCostCase,
   calibration,
   onnxsim,
+  peers,
+  quantize8bit,
+  quantize4bit,
+  vaeFormats,
   mixedPrecision,
   outputCorrection,
   skeletonInspect,
   skeletonExact,
   skeletonWeights,
   skeletonSpeed,
+  sd15At8Bits,
   sdxl,
 ];

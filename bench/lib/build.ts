@@ -17,8 +17,12 @@ export interface Build {
 export interface BuildOptions {
   readonly source: string;
   readonly out: string;
-  readonly preset: string;
+  readonly preset?: string;
+  /** Recipe file, relative to the repository. */
+  readonly recipe?: string;
   readonly shape?: Dims;
+  /** Run the build beside the original, whatever its size; otherwise nothing is sampled but what passes ask for. */
+  readonly verify?: boolean;
   /** Component folder of a pipeline; absent for a single model. */
   readonly component?: string;
   readonly extra?: readonly string[];
@@ -40,9 +44,19 @@ function shapeOption(dims: Dims): string {
     .join(",");
 }
 
-/** Compiles for `cpu-x64` without sampling. */
+/** What the build is made by: a preset, a recipe, or a recipe over a preset. */
+function choice(o: BuildOptions): string[] {
+  return [
+    ...(o.preset === undefined ? [] : ["--preset", o.preset]),
+    ...(o.recipe === undefined ? [] : ["--recipe", o.recipe]),
+  ];
+}
+
+const verification = (o: BuildOptions): string => (o.verify === true ? "--verify" : "--no-verify");
+
+/** Compiles for `cpu-x64`, without sampling unless asked. */
 export async function build(o: BuildOptions): Promise<Build> {
-  const args = ["compile", o.source, "--preset", o.preset, "--target", "cpu-x64", "--no-verify"];
+  const args = ["compile", o.source, ...choice(o), "--target", "cpu-x64", verification(o)];
   if (o.shape !== undefined) args.push("--shape", shapeOption(o.shape));
   args.push(...(o.extra ?? []), "-o", o.out);
   const measured = await diffpress(args);
@@ -60,7 +74,7 @@ function shownCommand(o: BuildOptions): string {
   const source = o.source.split("/").slice(-1)[0];
   const shape = o.shape === undefined ? "" : ` --shape ${shapeOption(o.shape)}`;
   const extra = o.extra === undefined ? "" : ` ${o.extra.join(" ")}`;
-  return `diffpress compile ${source} --preset ${o.preset} --target cpu-x64 --no-verify${shape}${extra} -o OUT`;
+  return `diffpress compile ${source} ${choice(o).join(" ")} --target cpu-x64 ${verification(o)}${shape}${extra} -o OUT`;
 }
 
 /** Every file of a build, relative path and bytes, for byte comparison. */

@@ -1,6 +1,6 @@
-import type { TimeInput } from "../child/time-pair.ts";
 import { runScript } from "./child.ts";
 import type { Dims } from "./feeds.ts";
+import type { TimeInput } from "./interleave.ts";
 import { median, medianRatio } from "./stats.ts";
 
 /** Original against build: seconds a run and how many times faster the build is. */

@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { compile, type Recipe, type Report, readModel, type VerifySource, verify } from "../../src/index.ts";
 import type { StageEntry } from "../../src/compile/recipe/types.ts";
+import { compile, type Recipe, type Report, readModel, type VerifySource, verify } from "../../src/index.ts";
 
 /** Seeds that judge; they never calibrate. */
 export const SEEDS = 16;

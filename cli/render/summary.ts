@@ -37,6 +37,32 @@ function downgradeLines(id: string, t: TargetReport): string[] {
     : lines;
 }
 
+const JUDGED_ON = { conditions: "conditions", latents: "sampled latents", seeded: "random inputs" } as const;
+
+/** Components that are not sampled: what their builds' own outputs came to. */
+function componentTable(report: Report): string[] {
+  const rows = Object.entries(report.targets).flatMap(([id, t]) =>
+    t.components.flatMap((c) =>
+      c.fidelity === null
+        ? []
+        : [
+            [
+              id,
+              c.name,
+              bytes(c.bytes.after),
+              percent(c.bytes.after, c.bytes.before),
+              decibel(c.fidelity.sqnr),
+              `${count(c.fidelity.sets)} ${JUDGED_ON[c.fidelity.inputs]}`,
+            ],
+          ],
+    ),
+  );
+  if (rows.length === 0) return [];
+  const head = ["target", "component", "size", "of original", "outputs SQNR", "judged on"];
+  const align = ["left", "left", "right", "right", "right", "left"] as const;
+  return ["", table(head, rows, align, process.stderr)];
+}
+
 /** What a build came to, for people: a row per target, then downgrades, notes and budgets, then where things lie. */
 export function renderSummary(report: Report, out: string): string {
   const rows = Object.entries(report.targets).map(([id, t]) => {
@@ -64,7 +90,7 @@ export function renderSummary(report: Report, out: string): string {
     "SSIM",
   ];
   const align = head.map((_, i): "left" | "right" => (i === 0 ? "left" : "right"));
-  const lines = [table(head, rows, align, process.stderr)];
+  const lines = [table(head, rows, align, process.stderr), ...componentTable(report)];
   const extra: string[] = [];
   for (const [id, t] of Object.entries(report.targets)) {
     extra.push(...downgradeLines(id, t));

@@ -78,7 +78,7 @@ export function sessionDenoiser(session: Session, names: RoleNames = {}): Denois
 }
 
 /** The denoiser's output among session results as float32, checked against its input. Fails with DENOISER_OUTPUT_UNFIT. */
-export function denoiserOutput(
+function denoiserOutput(
   roles: InputRoles,
   results: ReadonlyMap<string, Dense>,
   feeds: ReadonlyMap<string, Dense>,

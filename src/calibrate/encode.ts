@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { fail } from "../diagnostics/index.ts";
 import { isFloat } from "../ir/dtype.ts";
 import type { Dense } from "../ir/evaluator.ts";
-import type { Runtime, Session } from "../runtime/index.ts";
+import type { PortType, Runtime, Session } from "../runtime/index.ts";
 import { portArray } from "./arrays.ts";
 import { convert, denseFrom, rows, stack } from "./dense.ts";
 import type { Pipeline } from "./pipeline.ts";
@@ -70,10 +70,80 @@ async function runOneRow(
   return new Map([...results].map(([name, d]) => [name, d.dims[0] === batch ? rows(d, 0, 1) : d]));
 }
 
+/** One condition's way through one component. */
+interface PartRequest {
+  readonly condition: string;
+  readonly component: string;
+  readonly ports: readonly PortType[];
+  readonly part: ComponentCondition;
+}
+
+/** Builds what a component is fed for a condition; tokenizers are opened once. */
+function partFeeder(pipeline: Pipeline) {
+  const tokenizers = new Map<string, TextTokenizer | null>();
+  const tokenizerOf = async (component: string, prompt: string): Promise<TextTokenizer> => {
+    const looked = tokenizerFolders(pipeline, component);
+    for (const dir of looked) {
+      const opened = tokenizers.has(dir) ? tokenizers.get(dir)! : await openTokenizer(dir);
+      tokenizers.set(dir, opened);
+      if (opened !== null) return opened;
+    }
+    return fail("TOKENIZER_MISSING", { component, prompt, looked });
+  };
+
+  const feedsOf = async ({ condition, component, ports, part }: PartRequest): Promise<Map<string, Dense>> => {
+    const feeds = new Map<string, Dense>();
+    for (const port of ports) {
+      const value = part.inputs[port.name];
+      if (value !== undefined) feeds.set(port.name, portArray(condition, port, value));
+    }
+    const ids = ports.find((p) => p.name === "input_ids");
+    if (part.prompt !== null && ids !== undefined) {
+      const tokenizer = await tokenizerOf(component, part.prompt);
+      const fixed = ids.shape[1];
+      const length = typeof fixed === "number" ? fixed : tokenizer.maxLength;
+      const text = tokenizer.encode(part.prompt, length);
+      feeds.set(ids.name, denseFrom(ids.dtype, [1, length], text.ids));
+      const mask = ports.find((p) => p.name === "attention_mask");
+      if (mask !== undefined && !feeds.has(mask.name)) {
+        feeds.set(mask.name, denseFrom(mask.dtype, [1, length], text.mask));
+      }
+    }
+    for (const port of ports) {
+      if (!feeds.has(port.name)) {
+        fail("CONDITION_INPUT_MISSING", {
+          condition: `${condition}" through "${component}`,
+          input: port.name,
+          given: [...feeds.keys()],
+        });
+      }
+    }
+    return feeds;
+  };
+
+  return feedsOf;
+}
+
+/** What a component is fed for each condition that goes through it, the unconditional one last. */
+export async function componentFeeds(
+  pipeline: Pipeline,
+  component: string,
+  ports: readonly PortType[],
+): Promise<readonly ReadonlyMap<string, Dense>[]> {
+  const feedsOf = partFeeder(pipeline);
+  const { conditions, unconditional } = pipeline.sampling;
+  const found: ReadonlyMap<string, Dense>[] = [];
+  for (const c of [...conditions, ...(unconditional === null ? [] : [unconditional])]) {
+    const part = c.components[component];
+    if (part !== undefined) found.push(await feedsOf({ condition: c.name, component, ports, part }));
+  }
+  return found;
+}
+
 /** An encoder over a pipeline's components. Close it to release their sessions. */
 export function componentEncoder(pipeline: Pipeline, runtime: Runtime, roles: InputRoles): ComponentEncoder {
   const sessions = new Map<string, Session>();
-  const tokenizers = new Map<string, TextTokenizer | null>();
+  const feedsOf = partFeeder(pipeline);
 
   const sessionOf = async (condition: string, name: string): Promise<Session> => {
     const opened = sessions.get(name);
@@ -88,57 +158,13 @@ export function componentEncoder(pipeline: Pipeline, runtime: Runtime, roles: In
     return session;
   };
 
-  const tokenizerOf = async (component: string, prompt: string): Promise<TextTokenizer> => {
-    const looked = tokenizerFolders(pipeline, component);
-    for (const dir of looked) {
-      const opened = tokenizers.has(dir) ? tokenizers.get(dir)! : await openTokenizer(dir);
-      tokenizers.set(dir, opened);
-      if (opened !== null) return opened;
-    }
-    return fail("TOKENIZER_MISSING", { component, prompt, looked });
-  };
-
-  const feedsOf = async (
-    condition: string,
-    name: string,
-    session: Session,
-    part: ComponentCondition,
-  ): Promise<Map<string, Dense>> => {
-    const feeds = new Map<string, Dense>();
-    for (const port of session.inputs) {
-      const value = part.inputs[port.name];
-      if (value !== undefined) feeds.set(port.name, portArray(condition, port, value));
-    }
-    const ids = session.inputs.find((p) => p.name === "input_ids");
-    if (part.prompt !== null && ids !== undefined) {
-      const tokenizer = await tokenizerOf(name, part.prompt);
-      const fixed = ids.shape[1];
-      const length = typeof fixed === "number" ? fixed : tokenizer.maxLength;
-      const text = tokenizer.encode(part.prompt, length);
-      feeds.set(ids.name, denseFrom(ids.dtype, [1, length], text.ids));
-      const mask = session.inputs.find((p) => p.name === "attention_mask");
-      if (mask !== undefined && !feeds.has(mask.name)) {
-        feeds.set(mask.name, denseFrom(mask.dtype, [1, length], text.mask));
-      }
-    }
-    for (const port of session.inputs) {
-      if (!feeds.has(port.name)) {
-        fail("CONDITION_INPUT_MISSING", {
-          condition: `${condition}" through "${name}`,
-          input: port.name,
-          given: [...feeds.keys()],
-        });
-      }
-    }
-    return feeds;
-  };
-
   return {
     async encode(condition) {
       const found = new Map<string, Dense>();
       for (const [name, part] of Object.entries(condition.components)) {
         const session = await sessionOf(condition.name, name);
-        const results = await runOneRow(session, await feedsOf(condition.name, name, session, part));
+        const request = { condition: condition.name, component: name, ports: session.inputs, part };
+        const results = await runOneRow(session, await feedsOf(request));
         let connected = false;
         for (const [output, value] of results) {
           const input = target(output, value.dims.length, part, roles);

@@ -56,3 +56,4 @@ export {
 } from "./seeds.ts";
 export * from "./statistics/index.ts";
 export { openTokenizer, type TextTokenizer } from "./tokenizer.ts";
+export type { ErrorTransport, TransportOptions } from "./transport.ts";

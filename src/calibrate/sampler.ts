@@ -74,7 +74,7 @@ function checkConditions(set: ConditionSet, roles: InputRoles, guidance: Guidanc
 }
 
 /** Timestep and sample feeds of one call. `scaled` holds the `n` samples of one half. */
-export function callFeeds(
+function callFeeds(
   roles: InputRoles,
   scaled: Float32Array,
   shape: readonly number[],
@@ -134,6 +134,34 @@ export async function sampleTrajectory(options: TrajectoryOptions): Promise<Traj
   };
 }
 
+/** What the denoiser is fed at the first call of a group of seeds. */
+export function openingFeeds(options: TrajectoryOptions, group: readonly number[]): Map<string, Dense> {
+  const { denoiser, scheduler, guidance, shape } = options;
+  const scaled = scheduler.scaleInput(startOf(options, group), 0);
+  const halves = guidanceHalves(guidance);
+  const timestep = scheduler.timesteps[0]!;
+  const feeds = callFeeds(denoiser.roles, scaled, shape, timestep, halves, guidance);
+  for (const [name, d] of groupConditions(options, group)) feeds.set(name, d);
+  return feeds;
+}
+
+function startOf({ seeds, scheduler, shape }: TrajectoryOptions, group: readonly number[]): Float64Array {
+  const size = elementCount(shape);
+  const noise = groupNoise(
+    group.map((i) => seeds[i]!),
+    (s) => startingNoise(s, size),
+  );
+  return Float64Array.from(noise, (v) => v * scheduler.initNoiseSigma);
+}
+
+function groupConditions(
+  { denoiser, conditions, guidance }: TrajectoryOptions,
+  group: readonly number[],
+): Map<string, Dense> {
+  const chosen = group.map((i) => conditionOf(conditions, i));
+  return conditionFeeds(denoiser.roles, chosen, conditions.unconditional, guidance);
+}
+
 async function sampleGroup(
   options: TrajectoryOptions,
   group: readonly number[],
@@ -142,17 +170,9 @@ async function sampleGroup(
   const { denoiser, scheduler, guidance, shape } = options;
   const seeds = group.map((i) => options.seeds[i]!);
   const halves = guidanceHalves(guidance);
-  const conditions = conditionFeeds(
-    denoiser.roles,
-    group.map((i) => conditionOf(options.conditions, i)),
-    options.conditions.unconditional,
-    guidance,
-  );
+  const conditions = groupConditions(options, group);
   const run: SchedulerRun = scheduler.start(group.length);
-  let x: Float64Array = Float64Array.from(
-    groupNoise(seeds, (s) => startingNoise(s, size)),
-    (v) => v * scheduler.initNoiseSigma,
-  );
+  let x = startOf(options, group);
   for (const [call, timestep] of scheduler.timesteps.entries()) {
     options.signal?.throwIfAborted();
     const scaled = scheduler.scaleInput(x, call);

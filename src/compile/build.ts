@@ -1,6 +1,6 @@
+import type { Oracle, Statistics, StatisticsRequest } from "../calibrate/statistics/types.ts";
 import { DiffpressError } from "../diagnostics/index.ts";
 import { cloneModel } from "../ir/clone.ts";
-import type { Oracle, Statistics, StatisticsRequest } from "../calibrate/statistics/types.ts";
 import type { Model } from "../ir/graph.ts";
 import { inferShapes } from "../ir/infer.ts";
 import { type WrittenModel, writeModel } from "../ir/onnx/index.ts";
@@ -30,8 +30,15 @@ export interface ChainOptions {
   readonly trail: readonly string[];
   /** Range statistics of the model as it is before the first pass that wants them. */
   readonly ranges: (model: Model) => Promise<RunnerOptions["ranges"]>;
-  /** Statistics of a model on the original's inputs; `null` when the original cannot be sampled. */
-  readonly statistics: (model: Model, request: StatisticsRequest) => Promise<Statistics | null>;
+  /**
+   * Statistics of a model on the original's inputs; `null` when the original cannot be sampled. `exact` says that
+   * nothing lossy has run on the model.
+   */
+  readonly statistics: (
+    model: Model,
+    request: StatisticsRequest,
+    exact: boolean,
+  ) => Promise<Statistics | null>;
   /** The original's recorded trajectory; `null` when it cannot be sampled. */
   readonly oracle: () => Promise<Oracle | null>;
   readonly onEvent: OnCompileEvent;
@@ -49,6 +56,7 @@ export async function runChain(
   const trail = [...options.trail];
   const reports: PassReport[] = [];
   let exact: Model | null = null;
+  let untouched = !options.trail.some((name) => findPass(name)?.effect === "lossy");
   let ranges: RunnerOptions["ranges"] = null;
   for (const step of plan) {
     const pass = findPass(step.pass)!;
@@ -69,7 +77,7 @@ export async function runChain(
         target: options.target,
         shapes: () => inferShapes(model),
       }) ?? null;
-    const statistics = request === null ? null : await options.statistics(model, request);
+    const statistics = request === null ? null : await options.statistics(model, request, untouched);
     const wantsOracle = pass.wantsOracle?.(step.options, options.target) === true;
     const report = await runPass(model, pass, step.options, {
       ...options.runner,
@@ -79,6 +87,7 @@ export async function runChain(
       oracle: wantsOracle ? await options.oracle() : null,
       trail,
     });
+    untouched &&= pass.effect === "exact";
     options.counter.done++;
     if (report === null) break;
     reports.push(report);

@@ -1,11 +1,16 @@
 import { rangesFrom } from "../calibrate/ranges.ts";
 import {
   collectFrom,
+  collectReusing,
   type Oracle,
   openTeacher,
+  readArtifact,
   recordOracle,
+  type StatisticsArtifact,
   type Teacher,
+  type TeacherSettings,
 } from "../calibrate/statistics/index.ts";
+import { fail } from "../diagnostics/index.ts";
 import type { Bindings } from "../passes/pass.ts";
 import type { Runtime } from "../runtime/index.ts";
 import type { ChainOptions } from "./build.ts";
@@ -28,6 +33,8 @@ export interface CalibrationContext {
   readonly prepared: Prepared;
   readonly runtime: Runtime;
   readonly obstacle: Obstacle;
+  /** Hash of the input, which an artifact must be of. */
+  readonly input: Promise<{ readonly sha256: string }>;
   readonly signal?: AbortSignal;
 }
 
@@ -35,6 +42,17 @@ export interface CalibrationContext {
 const KEEP_BYTES = 256 << 20;
 /** Bytes of recorded inputs and outputs an oracle may take; beyond it calls are left out. */
 const ORACLE_BYTES = 256 << 20;
+
+/** What keeps an artifact from being of this input and trajectory. */
+function differencesOf(artifact: StatisticsArtifact, input: string, settings: TeacherSettings): string[] {
+  const out = artifact.source === input ? [] : ["its input has another hash"];
+  for (const [key, wanted] of Object.entries(settings)) {
+    const found: unknown = artifact.settings[key as keyof TeacherSettings];
+    if (JSON.stringify(found) !== JSON.stringify(wanted))
+      out.push(`its ${key} is ${JSON.stringify(found)}, the build's ${JSON.stringify(wanted)}`);
+  }
+  return out;
+}
 
 /** Nothing is sampled before the first pass asks. */
 export function openCalibration(ctx: CalibrationContext): Calibration {
@@ -55,6 +73,15 @@ export function openCalibration(ctx: CalibrationContext): Calibration {
       ...(ctx.signal !== undefined && { signal: ctx.signal }),
     });
   }
+  let read: Promise<StatisticsArtifact> | null = null;
+  async function stored(file: string, teacher: Teacher): Promise<StatisticsArtifact> {
+    read ??= readArtifact(file);
+    const artifact = await read;
+    const { sha256 } = await ctx.input;
+    const differences = differencesOf(artifact, sha256, teacher.settings);
+    if (differences.length > 0) fail("STATISTICS_STALE", { file, differences });
+    return artifact;
+  }
   const once = <T>(known: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> => {
     const found = known.get(key) ?? make();
     known.set(key, found);
@@ -69,9 +96,13 @@ export function openCalibration(ctx: CalibrationContext): Calibration {
           const t = await teacher();
           return t === null ? null : await rangesFrom(t, { model, runtime, pipeline });
         },
-        async statistics(model, request) {
+        async statistics(model, request, exact) {
           const t = await teacher();
-          return t === null ? null : await collectFrom(t, { model, runtime, pipeline, request });
+          if (t === null) return null;
+          const { rows, artifact } = prepared.recipe.calibration;
+          const options = { model, runtime, pipeline, request, ...(rows !== undefined && { rows }) };
+          if (artifact === undefined || !exact) return await collectFrom(t, options);
+          return await collectReusing(await stored(artifact, t), t, options);
         },
         oracle: () =>
           once(oracles, key, async () => {

@@ -3,9 +3,12 @@ import { inspectComponent } from "../inspect/component.ts";
 import { type EstimatedFormat, estimateBytes } from "../inspect/estimate.ts";
 import type { Inspection } from "../inspect/types.ts";
 import { modelTensors } from "../ir/weights.ts";
+import { findPass } from "../passes/index.ts";
 import type { Bindings } from "../passes/pass.ts";
 import { symbolBindings } from "./flops.ts";
 import { presets } from "./presets/index.ts";
+import { componentStages, type NamedComponent } from "./recipe/components.ts";
+import { resolveRecipe } from "./recipe/resolve.ts";
 import { deduceBindings } from "./shapes.ts";
 import { openSource } from "./source.ts";
 
@@ -15,13 +18,18 @@ export interface InspectOptions {
   readonly shape?: Bindings;
 }
 
-/** Format of each preset, for its estimate. */
-const FORMATS: Readonly<Record<string, EstimatedFormat>> = {
-  exact: "exact",
-  fp16: "fp16",
-  w8: "w8",
-  w4: "w4",
-};
+/** What the passes a preset has for a component leave of its weights, for the estimate. */
+function formatOf(preset: string, component: NamedComponent): EstimatedFormat {
+  const { components, stages } = resolveRecipe(null, { preset, defaultTargets: ["cpu-x64"] });
+  const chosen = componentStages(components, component);
+  if (chosen.kind === "exact") return "exact";
+  const lossy = (chosen.kind === "own" ? chosen.stages : stages).filter(
+    (s) => findPass(s.name)?.effect === "lossy",
+  );
+  if (lossy.some((s) => s.options["format"] === "w4")) return "w4";
+  if (lossy.some((s) => findPass(s.name)?.family === "quantize")) return "w8";
+  return lossy.length > 0 ? "fp16" : "exact";
+}
 
 function text(config: Readonly<Record<string, unknown>> | undefined, key: string): string | null {
   const value = config?.[key];
@@ -56,7 +64,7 @@ export async function inspect(path: string, options: InspectOptions = {}): Promi
     for (const p of presets)
       bytes.set(
         p.name,
-        bytes.get(p.name)! + estimateBytes(modelTensors(model), anatomy, FORMATS[p.name]!, info.denoiser),
+        bytes.get(p.name)! + estimateBytes(modelTensors(model), anatomy, formatOf(p.name, info)),
       );
     return inspection;
   });

@@ -1,10 +1,10 @@
-import { nearestName } from "../calibrate/nearest.ts";
 import { fail } from "../diagnostics/index.ts";
 import type { Json } from "../ir/tensor.ts";
 import { findPass, passGroups } from "../passes/index.ts";
 import type { Bindings } from "../passes/pass.ts";
 import { finishPlan, legalisePlan } from "../targets/legalise.ts";
 import type { Target } from "../targets/target.ts";
+import { checkComponents, componentStages } from "./recipe/components.ts";
 import { stagesFor } from "./recipe/resolve.ts";
 import type { ResolvedRecipe, Stage } from "./recipe/types.ts";
 import { completeOptions } from "./recipe/validate.ts";
@@ -21,6 +21,7 @@ export interface PlannedPass {
 /** What happens to one component: passes all targets share run once, then each target goes its own way. */
 export interface ComponentPlan {
   readonly component: string;
+  /** Lossy passes of its list run; otherwise only the exact ones before and behind them. */
   readonly lossy: boolean;
   readonly shared: readonly PlannedPass[];
   readonly targets: readonly { readonly target: string; readonly passes: readonly PlannedPass[] }[];
@@ -58,12 +59,21 @@ function specialise(dims: Bindings, from: PlannedPass["from"]): PlannedPass[] {
 
 const same = (a: PlannedPass, b: PlannedPass): boolean => JSON.stringify(a) === JSON.stringify(b);
 
+/** The passes a recipe has for a component on a target; those of its own list are the same on every target. */
+function stagesOf(input: PlanInput, component: ComponentInfo, target: Target): PlannedPass[] {
+  const { recipe } = input;
+  const chosen = componentStages(recipe.components, component);
+  const stages = chosen.kind === "own" ? chosen.stages : stagesFor(recipe, target.id);
+  return stages.map((s) => planned(s, "recipe"));
+}
+
 /** Steps of one component for one target, in order. */
-function stepsFor(input: PlanInput, component: ComponentInfo, target: Target, lossy: boolean): PlannedPass[] {
+function stepsFor(input: PlanInput, component: ComponentInfo, target: Target): PlannedPass[] {
   const { recipe } = input;
   const wanted = { ...recipe.shape, ...recipe.targets.get(target.id)?.shape };
   const asked = Object.fromEntries(Object.entries(wanted).filter(([dim]) => component.dims.includes(dim)));
-  const stages = stagesFor(recipe, target.id).map((s) => planned(s, "recipe"));
+  const stages = stagesOf(input, component, target);
+  const lossy = getsLossy(input, component);
   const isExact = (p: PlannedPass): boolean => findPass(p.pass)?.effect === "exact";
   const firstLossy = stages.findIndex((p) => !isExact(p));
   const portable = firstLossy < 0 ? stages : stages.slice(0, firstLossy);
@@ -72,6 +82,8 @@ function stepsFor(input: PlanInput, component: ComponentInfo, target: Target, lo
   const legal = legalisePlan(target).map((s) => planned(s, "target"));
   const finish = finishPlan(target).map((s) => planned(s, "target"));
   const needed = specialise(missing, "target");
+  const named =
+    recipe.output.names === "short" ? [planned({ name: "shorten-names", options: {} }, "recipe")] : [];
   return [
     ...specialise(asked, "shape"),
     ...portable,
@@ -80,6 +92,7 @@ function stepsFor(input: PlanInput, component: ComponentInfo, target: Target, lo
     ...rest,
     ...cleaned("target"),
     ...finish,
+    ...named,
   ];
 }
 
@@ -91,13 +104,9 @@ function checkDims(input: PlanInput): void {
     if (!known.includes(dim)) fail("SHAPE_DIM_UNKNOWN", { dim, known });
 }
 
-/** Which components get lossy passes. Errors: COMPONENT_UNKNOWN. */
-function lossyComponents(input: PlanInput): Set<string> {
-  const known = input.components.map((c) => c.name);
-  for (const component of input.recipe.components ?? [])
-    if (!known.includes(component))
-      fail("COMPONENT_UNKNOWN", { component, known, nearest: nearestName(component, known) });
-  return new Set(input.recipe.components ?? input.components.filter((c) => c.denoiser).map((c) => c.name));
+/** Whether lossy passes of a component's list run. */
+function getsLossy(input: PlanInput, component: ComponentInfo): boolean {
+  return componentStages(input.recipe.components, component).kind !== "exact";
 }
 
 /**
@@ -106,9 +115,9 @@ function lossyComponents(input: PlanInput): Set<string> {
  */
 export function plan(input: PlanInput): Plan {
   checkDims(input);
-  const lossy = lossyComponents(input);
+  checkComponents(input.recipe.components, input.components);
   const components = input.components.map((component): ComponentPlan => {
-    const steps = input.targets.map((t) => stepsFor(input, component, t, lossy.has(component.name)));
+    const steps = input.targets.map((t) => stepsFor(input, component, t));
     let common = 0;
     const first = steps[0] ?? [];
     const sharable = (i: number): boolean =>
@@ -118,7 +127,7 @@ export function plan(input: PlanInput): Plan {
     while (common < first.length && sharable(common)) common++;
     return {
       component: component.name,
-      lossy: lossy.has(component.name),
+      lossy: getsLossy(input, component),
       shared: first.slice(0, common),
       targets: input.targets.map((t, i) => ({ target: t.id, passes: steps[i]!.slice(common) })),
     };

@@ -4,7 +4,7 @@ import type { Target } from "../targets/target.ts";
 import { checkMeasurable } from "./budgets.ts";
 import { type Plan, plan } from "./plan.ts";
 import { resolveRecipe } from "./recipe/resolve.ts";
-import type { ResolvedRecipe } from "./recipe/types.ts";
+import type { ResolvedRecipe, Stage } from "./recipe/types.ts";
 import { completeOptions } from "./recipe/validate.ts";
 import { type BuildSource, openSource } from "./source.ts";
 import type { BuildChoices } from "./types.ts";
@@ -20,6 +20,11 @@ export interface Prepared {
   readonly plan: Plan;
 }
 
+const completed = ({ name, options }: Stage): Stage => ({
+  name,
+  options: completeOptions(resolvePass(name), options, "recipe"),
+});
+
 /** Opens the input, resolves the recipe and plans. Errors: those of the three. */
 export async function prepare(path: string, choices: BuildChoices): Promise<Prepared> {
   const asked = choices.targets === undefined ? null : resolveTargets(choices.targets).map((t) => t.id);
@@ -30,11 +35,14 @@ export async function prepare(path: string, choices: BuildChoices): Promise<Prep
     ...(choices.shape !== undefined && { shape: choices.shape }),
   });
   // With every default spelled out, a lock keeps its meaning when defaults change.
-  const stages = resolved.stages.map(({ name, options }) => ({
-    name,
-    options: completeOptions(resolvePass(name), options, "recipe"),
-  }));
-  const recipe: ResolvedRecipe = { ...resolved, stages };
+  const entries = [...resolved.components.entries].map(
+    ([name, s]) => [name, s.kind === "own" ? { ...s, stages: s.stages.map(completed) } : s] as const,
+  );
+  const recipe: ResolvedRecipe = {
+    ...resolved,
+    stages: resolved.stages.map(completed),
+    components: { ...resolved.components, entries: new Map(entries) },
+  };
   const source = await openSource(path);
   const targets = resolveTargets([...recipe.targets.keys()]);
   const verify = choices.verify !== false;

@@ -1,12 +1,14 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Diagnostic, diagnostic, fail } from "../diagnostics/index.ts";
-import type { BudgetResult, Report, TargetReport } from "../report/types.ts";
+import type { BudgetResult, ComponentReport, Report, TargetReport } from "../report/types.ts";
 import { createRuntime, describeEnvironment, type Runtime } from "../runtime/index.ts";
 import type { Target } from "../targets/target.ts";
 import { VERSION } from "../version.ts";
 import { checkBudgets } from "./budgets.ts";
 import { openCalibration } from "./calibration.ts";
+import { outputFidelity } from "./component-fidelity.ts";
+import { findComponentInputs } from "./component-inputs.ts";
 import { type BuildFacts, recipeHash, writeDescriptions } from "./describe.ts";
 import { judge } from "./judge.ts";
 import { type OutputFolder, openOutput } from "./output.ts";
@@ -75,7 +77,14 @@ async function targetReport(
   built: readonly Built[],
 ): Promise<TargetReport> {
   const passes = built.flatMap((b) => b.passes);
-  const components = built.map((b) => b.component);
+  const components: ComponentReport[] = [];
+  const outputNotes: string[] = [];
+  for (const b of built) {
+    const component = ctx.prepared.source.components.find((c) => c.info.name === b.component.name)!;
+    const { fidelity, notes } = await outputFidelity(ctx, target, component, b);
+    components.push({ ...b.component, fidelity });
+    outputNotes.push(...notes);
+  }
   const { components: models } = ctx.prepared.source;
   const judged = models.find((c) => c.info.denoiser) ?? models[0]!;
   const main = built.find((b) => b.component.name === judged.info.name)!;
@@ -96,7 +105,7 @@ async function targetReport(
     passes,
     downgrades: downgradesOf(passes),
     leavesAccelerator: null,
-    notes: [...formatNotes(built), ...built.flatMap((b) => b.notes), ...verdict.notes],
+    notes: [...formatNotes(built), ...built.flatMap((b) => b.notes), ...outputNotes, ...verdict.notes],
   };
 }
 
@@ -115,11 +124,15 @@ async function run(
 ): Promise<Report> {
   const now = options.now ?? (() => 0);
   const start = now();
+  // Reading the input for its hash overlaps with the passes; a failure shows where the hash is needed.
+  const input = hashSource(prepared.source);
+  input.catch(() => {});
   const obstacle = findObstacles(runtime, options.verify === true);
   const calibration = openCalibration({
     prepared,
     runtime,
     obstacle,
+    input,
     ...(options.signal !== undefined && { signal: options.signal }),
   });
   const ctx: BuildContext = {
@@ -142,11 +155,9 @@ async function run(
     signal: options.signal,
     calibration,
     obstacle,
+    inputs: findComponentInputs({ prepared, runtime, obstacle, signal: options.signal }),
     counter: { done: 0, total: stepsOf(prepared) },
   };
-  // Reading the input for its hash overlaps with the passes; a failure shows where the hash is needed.
-  const input = hashSource(prepared.source);
-  input.catch(() => {});
   const built = await buildAll(ctx).finally(() => calibration.release());
   const targets = new Map<string, TargetReport>();
   for (const target of prepared.targets)
@@ -157,7 +168,7 @@ async function run(
     input: await input,
     lock: lockOf(
       prepared.recipe,
-      prepared.plan.components.filter((c) => c.lossy).map((c) => c.component),
+      prepared.source.components.map((c) => c.info),
     ),
   };
   const report: Report = {

@@ -1,3 +1,4 @@
+import type { ComponentKind } from "../calibrate/component.ts";
 import { fail } from "../diagnostics/index.ts";
 import type { Shape } from "../ir/types.ts";
 import type { Bindings } from "../passes/pass.ts";
@@ -14,6 +15,7 @@ export interface InputInfo {
 /** What a plan knows of a component without its weights. */
 export interface ComponentInfo {
   readonly name: string;
+  readonly kind: ComponentKind;
   readonly denoiser: boolean;
   /** Names `--shape` takes for it: symbols, then `input.axis`. */
   readonly dims: readonly string[];

@@ -115,6 +115,7 @@ function describe(
   if (denoiser) for (const [name, value] of reference[0] ?? []) fed.set(name, value.dims);
   return {
     name: component.name,
+    kind: component.kind,
     denoiser,
     dims: bindableDims(graph),
     inputs,

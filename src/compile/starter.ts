@@ -29,8 +29,9 @@ seed: 0
 # Lengths of symbolic dims; without them dims stay symbolic where the target allows it.
 # shape: { ${shape} }
 
-# Components that get lossy passes; the denoiser unless said. There are: ${components}
-# components: [${components}]
+# What components get: {} these passes, null exact ones only, or passes of their own; by name or kind (text-encoder).
+# There are: ${components}
+# components: { text-encoder: { passes: [clean, convert-float] }, vae-decoder: null }
 
 # Passes on top of what is extended; null skips one.
 # passes:

@@ -9,6 +9,8 @@ import { target as targetById } from "../targets/index.ts";
 import type { Target } from "../targets/target.ts";
 import { type ChainOptions, type ChainResult, runChain, writeComponent } from "./build.ts";
 import type { Calibration } from "./calibration.ts";
+import { isSampled, outputRanges } from "./component-fidelity.ts";
+import type { FindInputs } from "./component-inputs.ts";
 import type { OnCompileEvent } from "./events.ts";
 import { proveExact } from "./exactness.ts";
 import { flopsOf } from "./flops.ts";
@@ -43,6 +45,8 @@ export interface BuildContext {
   /** What is measured of a denoiser on the original's calibration trajectory. */
   readonly calibration: Calibration;
   readonly obstacle: Obstacle;
+  /** What components that nobody samples are fed. */
+  readonly inputs: FindInputs;
   readonly signal: AbortSignal | undefined;
   readonly counter: { done: number; readonly total: number };
 }
@@ -106,6 +110,17 @@ async function proof(
   return found.value === null ? skipped(found.why) : { exactness: found.value, note: null };
 }
 
+/** What passes may measure: a denoiser on its trajectory, anything else on the inputs it meets in the pipeline. */
+function measures(
+  ctx: BuildContext,
+  component: SourceComponent,
+  lengths: Bindings,
+): Pick<ChainOptions, "ranges" | "statistics" | "oracle"> {
+  const sampled = ctx.calibration.of(component, lengths);
+  if (isSampled(ctx, component)) return sampled;
+  return { ...sampled, ranges: (model) => outputRanges(ctx, component, model, lengths) };
+}
+
 async function buildOne(
   ctx: BuildContext,
   plan: ComponentPlan,
@@ -122,7 +137,7 @@ async function buildOne(
     target,
     component: name,
     trail: shared.reports.map((r) => r.name),
-    ...ctx.calibration.of(component, shape),
+    ...measures(ctx, component, shape),
     onEvent: ctx.onEvent,
     counter: ctx.counter,
   });
@@ -149,6 +164,7 @@ async function buildOne(
       nodes: { before: countNodes(component.model.graph), after: countNodes(chain.model.graph) },
       flops: before === null || after === null ? null : { before, after },
       shape,
+      fidelity: null,
     },
     passes: [...shared.reports, ...chain.passes].map((p) => ({ component: name, ...p })),
     exactness,
@@ -169,7 +185,7 @@ export async function buildAll(ctx: BuildContext): Promise<ReadonlyMap<string, r
       target: null,
       component: plan.component,
       trail: [],
-      ...ctx.calibration.of(component, lengthsFor(prepared, component, null)),
+      ...measures(ctx, component, lengthsFor(prepared, component, null)),
       onEvent: ctx.onEvent,
       counter: ctx.counter,
     });

@@ -102,6 +102,17 @@ export const calibrateCodes = {
     (d) =>
       `${d.what} is not finite at call ${d.call} (t = ${d.timestep}) of seed ${d.seed}. Check the scheduler configuration and prediction type, or the precision of the model.`,
   ),
+  STATISTICS_INVALID: error<{ file: string; problem: string }>(
+    (d) => `${d.file}: ${d.problem}. Expected a file as diffpress calibrate writes it; write it again.`,
+  ),
+  STATISTICS_STALE: error<{ file: string; differences: readonly string[] }>(
+    (d) =>
+      `${d.file} was collected on something else: ${d.differences.join("; ")}. Run diffpress calibrate again with the build's settings, or leave calibration.artifact out.`,
+  ),
+  CALIBRATION_IMPOSSIBLE: error<{ path: string; problem: string }>(
+    (d) =>
+      `${d.path} cannot be calibrated: ${d.problem}. Give a pipeline folder with a denoiser and a scheduler.`,
+  ),
   RANGE_NOT_FINITE: warning<{ count: number; values: readonly string[] }>(
     (d) =>
       `${d.count} activations overflow or are not numbers on the calibration trajectory: ${list(d.values)}${d.count > d.values.length ? ", …" : ""}. They stay in full precision.`,

@@ -36,7 +36,7 @@ export const compileCodes = {
   ),
   COMPONENT_UNKNOWN: error<{ component: string; known: readonly string[]; nearest: string | null }>(
     (d) =>
-      `the recipe names component "${d.component}", expected one of ${names(d.known)}${d.nearest === null ? "" : `; did you mean "${d.nearest}"?`}`,
+      `the recipe names component "${d.component}", expected a component or a kind of them, one of ${names(d.known)}${d.nearest === null ? "" : `; did you mean "${d.nearest}"?`}`,
   ),
   SHAPE_NEEDED: error<{ component: string; target: string; dims: readonly string[] }>(
     (d) =>
@@ -71,6 +71,6 @@ export const compileCodes = {
   ),
   NO_LOSSY_COMPONENT: warning<{ known: readonly string[] }>(
     (d) =>
-      `none of the components ${names(d.known)} is a denoiser, so no lossy pass runs. Name components in the recipe to change that.`,
+      `the recipe has lossy passes for none of the components ${names(d.known)}, so only exact ones run. Name them under "components" to change that.`,
   ),
 };

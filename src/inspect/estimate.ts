@@ -31,21 +31,16 @@ function layerBytes(layer: Layer, tensor: Tensor, format: EstimatedFormat): numb
 
 /**
  * Weight bytes of a model in a format, from shapes alone: what a build for a target that takes the format comes to
- * within a few percent. `lossy` is false for components that only get exact passes.
+ * within a few percent.
  */
-export function estimateBytes(
-  tensors: Iterable<Tensor>,
-  anatomy: Anatomy,
-  format: EstimatedFormat,
-  lossy: boolean,
-): number {
+export function estimateBytes(tensors: Iterable<Tensor>, anatomy: Anatomy, format: EstimatedFormat): number {
   const layers = new Map<Tensor, Layer>();
   for (const layer of anatomy.layers) if (layer.tensor !== null) layers.set(layer.tensor, layer);
   let bytes = 0;
   for (const t of tensors) {
     const layer = layers.get(t);
     const wide = isFloat(t.dtype) && tensorBytes(t) === elementCount(t.dims) * 4;
-    if (!lossy || format === "exact" || !wide) bytes += tensorBytes(t);
+    if (format === "exact" || !wide) bytes += tensorBytes(t);
     else if (format === "fp16") bytes += tensorBytes(t) / 2;
     else bytes += layer === undefined ? tensorBytes(t) : layerBytes(layer, t, format);
   }

@@ -51,7 +51,7 @@ export interface ComponentInspection {
 export interface PresetEstimate {
   readonly preset: string;
   readonly summary: string;
-  /** Weight bytes of all components; only denoisers get lossy formats. */
+  /** Weight bytes of all components, each in the format the preset has for it. */
   readonly bytes: number;
   readonly share: number;
 }

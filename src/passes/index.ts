@@ -16,12 +16,14 @@ import { fuseGroupNorm } from "./fuse/fuse-group-norm.ts";
 import { fuseLayerNorm } from "./fuse/fuse-layer-norm.ts";
 import { fuseRmsNorm } from "./fuse/fuse-rms-norm.ts";
 import { convertOpset } from "./legalise/convert-opset.ts";
+import { shortenNames } from "./legalise/shorten-names.ts";
 import { spellOps } from "./legalise/spell-ops.ts";
 import { storeShapes } from "./legalise/store-shapes.ts";
 import type { Pass } from "./pass.ts";
 import { allocateBits } from "./quantize/allocate-bits.ts";
 import { correctOutput } from "./quantize/correct-output.ts";
 import { quantizeWeights } from "./quantize/quantize-weights.ts";
+import { quantizeStatic } from "./quantize/static/quantize-static.ts";
 
 /**
  * Every pass, one line each, in the order the docs list them. Help, docs pages and the recipe schema come from here;
@@ -45,7 +47,9 @@ export const passes = [
   convertOpset,
   spellOps,
   storeShapes,
+  shortenNames,
   convertFloat,
+  quantizeStatic,
   quantizeWeights,
   allocateBits,
   correctOutput,

@@ -69,6 +69,14 @@ const component = object({
   nodes: change,
   flops: nullable(change),
   shape: { type: "object", additionalProperties: count },
+  fidelity: nullable(
+    object({
+      inputs: { type: "string", enum: ["conditions", "latents", "seeded"] },
+      sets: count,
+      outputs: list(object({ name: string, maxAbs: number, maxRel: number, sqnr: number })),
+      sqnr: number,
+    }),
+  ),
 });
 
 const fidelity = object({

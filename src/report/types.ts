@@ -51,6 +51,24 @@ export interface Fidelity {
   readonly noiseFloor: number;
 }
 
+/** What the build of a component that is not sampled costs: its outputs beside the original's on the same inputs. */
+export interface OutputFidelity {
+  /** The pipeline's conditions, latents its denoiser finishes, or random numbers, which say less. */
+  readonly inputs: "conditions" | "latents" | "seeded";
+  /** Input sets compared. */
+  readonly sets: number;
+  readonly outputs: readonly {
+    readonly name: string;
+    readonly maxAbs: number;
+    /** Largest error over the output's largest magnitude. */
+    readonly maxRel: number;
+    /** Signal to error in dB over all sets; capped at 120. */
+    readonly sqnr: number;
+  }[];
+  /** Lowest over outputs, dB. */
+  readonly sqnr: number;
+}
+
 /** How the exact part of a build was proven: largest output error over the output's largest magnitude. */
 export interface Exactness {
   readonly component: string;
@@ -75,6 +93,8 @@ export interface ComponentReport {
   readonly flops: Change | null;
   /** Lengths the FLOPs are counted at. */
   readonly shape: { readonly [dim: string]: number };
+  /** Its own outputs judged; `null` for a sampled denoiser, exact builds and what was not run. */
+  readonly fidelity: OutputFidelity | null;
 }
 
 /** A decision with where it was made. */

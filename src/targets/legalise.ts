@@ -37,6 +37,8 @@ export function finishPlan(target: Target): readonly LegaliseStep[] {
   const steps: LegaliseStep[] = [];
   // After the weights: what recognises a group normalisation looks for its factor and offset.
   if (target.spelling.affine === "BatchNormalization") steps.push(step("fuse-affine"), step("remove-dead"));
+  // Formats bring many small constants that are equal: zero points, scales.
+  steps.push(step("dedupe-weights", { minBytes: 1 }));
   if (target.shapes.static) steps.push(step("store-shapes", { strict: true }));
   return steps;
 }

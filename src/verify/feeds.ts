@@ -1,4 +1,5 @@
 import { denseFrom } from "../calibrate/dense.ts";
+import type { SeedPurpose } from "../calibrate/seeds.ts";
 import { elementCount, isFloat } from "../ir/dtype.ts";
 import type { Dense } from "../ir/evaluator.ts";
 import { createRng, gaussian } from "../numeric/rng.ts";
@@ -7,6 +8,8 @@ import type { PortType } from "../runtime/index.ts";
 /** How inputs are made up for a model nothing is known about. */
 export interface SeededInputs {
   readonly seed?: number;
+  /** Keeps inputs that calibrate apart from inputs that judge. */
+  readonly purpose?: SeedPurpose;
   /** Symbolic dim or `input.axis` to length. Dims not named get 1 on the first axis and 8 elsewhere. */
   readonly bindings?: Readonly<Record<string, number>>;
   /** Exclusive upper bound of integer inputs, by name; 4 unless said, small enough for most tables. */
@@ -31,7 +34,12 @@ export function seededInputs(
       return bindings[`${port.name}.${axis}`] ?? bindings[d] ?? (axis === 0 ? FIRST_LENGTH : OTHER_LENGTH);
     });
     const count = elementCount(dims);
-    const rng = createRng(seed, "inputs", port.name, set);
+    const rng = createRng(
+      seed,
+      options.purpose === undefined ? "inputs" : `inputs ${options.purpose}`,
+      port.name,
+      set,
+    );
     const values = isFloat(port.dtype)
       ? gaussian(rng, count)
       : port.dtype === "bool"

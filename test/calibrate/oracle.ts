@@ -5,9 +5,9 @@ import { cloneModel } from "../../src/ir/clone.ts";
 import { elementCount } from "../../src/ir/dtype.ts";
 import type { Dense } from "../../src/ir/evaluator.ts";
 import type { Model } from "../../src/ir/graph.ts";
+import { ratioDb } from "../../src/numeric/energy.ts";
 import { createRng, gaussian } from "../../src/numeric/rng.ts";
 import type { Runtime } from "../../src/runtime/index.ts";
-import { ratioDb } from "../../src/numeric/energy.ts";
 
 /** What a test oracle records: a model, and inputs that need not come from a trajectory. */
 export interface Recording {

@@ -129,8 +129,9 @@ describe("presets and lock", () => {
       targets: { webgpu: { passes: { simplify: null } }, "cpu-x64": {} },
       budgets: { bytes: "30%", sqnr: { mean: 30 } },
     });
-    const lock = lockOf(r, ["unet"]);
+    const unet = [{ name: "unet", kind: "denoiser" as const }];
+    const lock = lockOf(r, unet);
     expect(() => validateRecipe(lock, "recipe.lock.yaml")).not.toThrow();
-    expect(lockOf(resolveRecipe(lock), ["unet"])).toEqual(lock);
+    expect(lockOf(resolveRecipe(lock), unet)).toEqual(lock);
   });
 });

@@ -3,6 +3,7 @@ import { type ComponentInfo, deduceBindings, staticBindings } from "../../src/co
 
 const unet: ComponentInfo = {
   name: "unet",
+  kind: "denoiser",
   denoiser: true,
   dims: ["batch_size", "height", "width", "steps", "sequence_length", "sample.0"],
   inputs: [

@@ -18,6 +18,8 @@ export interface CollectOptions {
   readonly oversampling?: number;
   /** Bytes one run may answer with; more is asked for in further rounds over the same inputs. Default 64 MiB. */
   readonly roundBytes?: number;
+  /** Positions kept per call of the values a request wants some of, instead of what it says. */
+  readonly rows?: number;
 }
 
 /** Options of {@link collectStatistics}. */
@@ -86,7 +88,7 @@ function shared(grams: readonly GramRequest[]): [GramRequest, ...GramRequest[]][
 function sinksOf(
   teacher: Teacher,
   follower: Follower,
-  { model, request, oversampling }: CollectFrom,
+  { model, request, oversampling, rows }: CollectFrom,
   product: GramProduct,
   into: { readonly values: Map<string, ValueStatistics>; readonly grams: Map<string, GramStatistics> },
 ): Sink[] {
@@ -103,7 +105,8 @@ function sinksOf(
   for (const value of new Map(request.values.map((v) => [v.name, v])).values()) {
     const dims = dimsOf(value.name);
     if (dims === null) continue;
-    const sink = valueSink(value, dims, extent, (v) => into.values.set(v.name, v));
+    const wanted = { ...value, rows: value.rows > 0 ? (rows ?? value.rows) : 0 };
+    const sink = valueSink(wanted, dims, extent, (v) => into.values.set(v.name, v));
     found.push({ at: order.get(value.name)!, sink });
   }
   for (const requests of shared(request.grams)) {

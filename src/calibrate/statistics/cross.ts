@@ -70,7 +70,7 @@ export async function collectCross(
 }
 
 /** What {@link crossFrom} needs. */
-export interface CrossFrom {
+interface CrossFrom {
   readonly compressed: Model;
   readonly original: Model;
   readonly runtime: Runtime;
@@ -80,10 +80,7 @@ export interface CrossFrom {
 }
 
 /** As {@link collectCross}, with a teacher that is already there. */
-export async function crossFrom(
-  teacher: Teacher,
-  options: CrossFrom,
-): Promise<ReadonlyMap<string, CrossGram>> {
+async function crossFrom(teacher: Teacher, options: CrossFrom): Promise<ReadonlyMap<string, CrossGram>> {
   const { compressed, original, runtime, pipeline } = options;
   const followers = {
     own: follow(compressed, pipeline, teacher),

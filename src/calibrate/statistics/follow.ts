@@ -28,7 +28,7 @@ export interface Follower {
   readonly runs: number;
   /** Feeds of the runs at one place of the trajectory, and what their positions are drawn with. */
   at(run: TeacherRun): { readonly feeds: TeacherRun["feeds"]; readonly draw: Draw }[];
-  /** Feeds like those of the first run of all; their numbers mean nothing. */
+  /** Feeds of the first run of all. */
   readonly example: TeacherRun["feeds"];
 }
 

@@ -81,13 +81,20 @@ export function createGramSum(size: number, buckets: number, product: GramProduc
   };
 }
 
-/** Statistics around finished sums; the rank is found when first asked for. */
-export function gramStatistics(parts: Omit<GramStatistics, "rank">): GramStatistics {
-  let rank: number | null = null;
+/** Ranks found so far; layers may share one Gram. */
+const ranks = new WeakMap<readonly Float64Array[], number>();
+
+/** Statistics around finished sums; the rank, unless it is known, is found when first asked for. */
+export function gramStatistics(
+  parts: Omit<GramStatistics, "rank">,
+  known: number | null = null,
+): GramStatistics {
   return {
     ...parts,
     get rank() {
-      rank ??= numericalRank(total(parts.sums), parts.size, RANK_TOLERANCE);
+      const rank =
+        known ?? ranks.get(parts.sums) ?? numericalRank(total(parts.sums), parts.size, RANK_TOLERANCE);
+      ranks.set(parts.sums, rank);
       return rank;
     },
   };

@@ -106,7 +106,7 @@ export async function recordOracle(
     halves,
     output: roles.output.name,
     open,
-    async errors(candidate) {
+    async errors(candidate, picked) {
       const owned = "run" in candidate ? null : await open(candidate);
       try {
         const denoiser = sessionDenoiser(owned ?? (candidate as Session), pipeline.sampling.roles);
@@ -118,7 +118,7 @@ export async function recordOracle(
           batched,
           chunk,
         };
-        return await errorsOf(denoiser, calls, at);
+        return await errorsOf(denoiser, picked === undefined ? calls : picked.map((i) => calls[i]!), at);
       } finally {
         await owned?.release();
       }

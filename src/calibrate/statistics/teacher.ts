@@ -1,28 +1,61 @@
-import { elementCount } from "../../ir/dtype.ts";
 import type { Dense } from "../../ir/evaluator.ts";
 import type { Model } from "../../ir/graph.ts";
 import type { Runtime, Session } from "../../runtime/index.ts";
 import { type Denoiser, sessionDenoiser } from "../denoiser.ts";
-import { conditionFeeds, type Guidance, guidanceHalves } from "../guidance.ts";
+import { type Guidance, guidanceHalves } from "../guidance.ts";
 import { type Pipeline, pipelineDenoiser } from "../pipeline.ts";
 import { type PlanOptions, planTrajectory } from "../plan.ts";
 import type { InputRoles } from "../roles.ts";
-import { callFeeds, type StepRecord, sampleTrajectory } from "../sampler.ts";
+import { openingFeeds, type StepRecord, sampleTrajectory } from "../sampler.ts";
 import { calibrationSeeds } from "../seeds.ts";
+import { measureTransport } from "../transport.ts";
+import { jitteredTimestep, withTimestep } from "./jitter.ts";
+import {
+  type CallChoice,
+  chooseCalls,
+  needsGains,
+  type TimestepChoice,
+  type WeightChoice,
+} from "./timesteps.ts";
 import type { CalibrationCall } from "./types.ts";
 
+/** Trajectories step sensitivity is measured on. */
+const TRANSPORT_SAMPLES = 4;
+/** Timesteps nearly every model was trained with. */
+const TRAINED_TIMESTEPS = 1000;
+
 /** Which trajectories statistics are collected on. */
-export interface TeacherOptions extends PlanOptions {
+export interface TeacherOptions extends PlanOptions, CallChoice {
   /** Root of the calibration seeds; default 0. */
   readonly seed?: number;
   /** Trajectories; default 4. */
   readonly samples?: number;
   /** Intra-op threads; default 1, which makes statistics the same on every machine of one instruction set. */
   readonly threads?: number;
+  /**
+   * Moves the timesteps models are fed by up to this share of the distance to their neighbours, for inputs that see the
+   * timestep alone and would span few directions; default 0.
+   */
+  readonly jitter?: number;
   /** The model that drives; default the pipeline's denoiser. */
   readonly original?: string | Model;
   /** Bytes of inputs kept after the first visit, so that later ones need not sample again; default 0. */
   readonly keepBytes?: number;
+}
+
+/** Settings of a calibration trajectory as artifacts and reports hold them. */
+export interface TeacherSettings {
+  readonly sampler: string;
+  readonly steps: number;
+  readonly guidance: number;
+  readonly samples: number;
+  readonly batch: number;
+  readonly seed: number;
+  readonly jitter: number;
+  /** One sample, without the batch axis. */
+  readonly shape: readonly number[];
+  readonly timesteps: TimestepChoice;
+  readonly weights: WeightChoice;
 }
 
 /** What the original was fed at one call by one group of trajectories. */
@@ -43,7 +76,9 @@ export interface Teacher {
   readonly groups: readonly number[];
   readonly seed: number;
   readonly threads: number;
-  /** Feeds like those of the first call of the first group; their numbers mean nothing. */
+  /** What decides the trajectory besides the pipeline's files; equal settings give equal statistics. */
+  readonly settings: TeacherSettings;
+  /** Feeds of the sampler's first call of the first group. */
   readonly example: ReadonlyMap<string, Dense>;
   /** Group after group, call after call within it. */
   visit(on: (run: TeacherRun) => Promise<void>): Promise<void>;
@@ -110,28 +145,20 @@ async function teacherOn(
   const groups: number[] = [];
   for (let from = 0; from < seeds.length; from += batch)
     groups.push(Math.min(batch, seeds.length - from) * halves);
-  const calls = Array.from(
-    plan.scheduler.timesteps,
-    (timestep): CalibrationCall => ({ timestep, weight: 1 }),
-  );
+  const seed = options.seed ?? 0;
+  const timesteps = [...plan.scheduler.timesteps];
+  const chosen = chooseCalls(options, {
+    timesteps,
+    trained: Number(pipeline.scheduler?.config["num_train_timesteps"] ?? TRAINED_TIMESTEPS),
+    seed,
+    gains: needsGains(options)
+      ? (await measureTransport({ ...plan, batch }, seeds.slice(0, TRANSPORT_SAMPLES))).gains
+      : null,
+  });
+  const calls = chosen.map(({ timestep, weight }): CalibrationCall => ({ timestep, weight }));
+  const position = new Map(chosen.map(({ index }, i) => [index, i]));
+  const jitter = options.jitter ?? 0;
   const members = Array.from({ length: groups[0]! / halves }, (_, i) => i);
-  const { conditions } = plan.conditions;
-  const example = new Map([
-    ...callFeeds(
-      denoiser.roles,
-      new Float32Array(members.length * elementCount(plan.shape)),
-      plan.shape,
-      calls[0]!.timestep,
-      halves,
-      plan.guidance,
-    ),
-    ...conditionFeeds(
-      denoiser.roles,
-      members.map((i) => conditions[i % conditions.length]!),
-      plan.conditions.unconditional,
-      plan.guidance,
-    ),
-  ]);
   let kept: TeacherRun[] | null = null;
 
   async function record(on: (run: TeacherRun, step: StepRecord) => Promise<void>): Promise<void> {
@@ -139,8 +166,11 @@ async function teacherOn(
       ...plan,
       seeds,
       batch,
-      onStep: (step) =>
-        on({ call: step.call, group: Math.floor(step.group[0]! / batch), feeds: step.feeds }, step),
+      onStep: async (step) => {
+        const call = position.get(step.call);
+        if (call !== undefined)
+          await on({ call, group: Math.floor(step.group[0]! / batch), feeds: step.feeds }, step);
+      },
     });
   }
   return {
@@ -149,9 +179,21 @@ async function teacherOn(
     guidance: plan.guidance,
     halves,
     groups,
-    example,
-    seed: options.seed ?? 0,
+    example: openingFeeds({ ...plan, seeds }, members),
+    seed,
     threads: options.threads ?? 1,
+    settings: {
+      sampler: plan.scheduler.sampler,
+      steps: plan.scheduler.steps,
+      guidance: plan.guidance.scale,
+      samples: seeds.length,
+      batch,
+      seed,
+      jitter,
+      shape: plan.shape,
+      timesteps: options.timesteps ?? "uniform",
+      weights: options.weights ?? "uniform",
+    },
     record,
     async visit(on) {
       if (kept !== null) {
@@ -163,7 +205,10 @@ async function teacherOn(
       }
       const keeping: TeacherRun[] = [];
       let keep = (options.keepBytes ?? 0) > 0;
-      await record(async (run) => {
+      await record(async (asked, step) => {
+        const t = jitteredTimestep({ amount: jitter, timesteps, seed }, step.call, asked.group);
+        const feeds = jitter > 0 ? withTimestep(asked.feeds, denoiser.roles.timestep, t) : asked.feeds;
+        const run = { ...asked, feeds };
         keep &&= bytesOf(run.feeds) * calls.length * groups.length <= options.keepBytes!;
         if (keep) keeping.push(run);
         await on(run);

@@ -77,7 +77,10 @@ export interface GramStatistics {
   readonly positions: readonly number[];
   /** Numerical rank of the sum over buckets (relative tolerance 1e-6): closed forms generalise only as far. */
   readonly rank: number;
-  /** False where taps were summed apart (channel covariance), an approximation. */
+  /**
+   * False where a convolution was too large to unfold: the Gram is then that of its channels, `size` their number, an
+   * approximation that serves every tap alike.
+   */
   readonly exact: boolean;
 }
 
@@ -120,6 +123,9 @@ export interface Oracle {
   readonly output: string;
   /** Loads a candidate; the caller releases it. One intra-op thread unless asked otherwise. */
   open(model: Model, options?: SessionOptions): Promise<Session>;
-  /** Runs a candidate (or an open session of one) on every recorded input and compares guided outputs. */
-  errors(candidate: Model | Session): Promise<CallErrors>;
+  /**
+   * Runs a candidate (or an open session of one) on the recorded inputs and compares guided outputs. `calls` picks some
+   * of them by index; the result then has an entry for each.
+   */
+  errors(candidate: Model | Session, calls?: readonly number[]): Promise<CallErrors>;
 }

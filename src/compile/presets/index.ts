@@ -1,4 +1,5 @@
 import type { Recipe } from "../recipe/types.ts";
+import { balanced } from "./balanced.ts";
 import { exact } from "./exact.ts";
 import { fp16 } from "./fp16.ts";
 import { w4 } from "./w4.ts";
@@ -16,6 +17,11 @@ export const presets: readonly Preset[] = [
   { name: "exact", summary: "graph clean-up only; outputs equal up to float rounding", recipe: exact },
   { name: "fp16", summary: "half-precision weights and arithmetic, fp32 where ranges need it", recipe: fp16 },
   { name: "w8", summary: "8-bit weights per channel, float arithmetic; a size format on CPU", recipe: w8 },
+  {
+    name: "balanced",
+    summary: "8-bit arithmetic where it is faster and safe, 8-bit weights elsewhere",
+    recipe: balanced,
+  },
   { name: "w4", summary: "4-bit weights in blocks for linear layers, float arithmetic", recipe: w4 },
 ];
 

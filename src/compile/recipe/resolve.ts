@@ -1,59 +1,15 @@
 import { fail } from "../../diagnostics/index.ts";
 import type { Json } from "../../ir/tensor.ts";
-import { passGroups } from "../../passes/index.ts";
 import type { Bindings } from "../../passes/pass.ts";
+import { lockedComponents, mergeComponents, type NamedComponent, NO_COMPONENTS } from "./components.ts";
 import { type Layer, recipeChain } from "./load.ts";
-import type { Recipe, ResolvedRecipe, Stage, StageEntry, StageOptions, TargetOverride } from "./types.ts";
+import { expandOverrides, overlay } from "./overlay.ts";
+import type { Recipe, ResolvedRecipe, Stage, StageEntry, TargetOverride } from "./types.ts";
 
 /** Tensors below this stay in `model.onnx`: shapes, scalars and norm parameters, which some runtimes want inline. */
 const INLINE_BELOW = 1024;
 /** The usual page size, so that a runtime may map tensors straight from the file. */
 const ALIGN = 4096;
-
-interface Named {
-  readonly name: string;
-  readonly options: StageOptions;
-}
-
-/** One entry as a list of passes: a group stands for its members. */
-function expand(entry: StageEntry): Named[] {
-  const [name, options] = typeof entry === "string" ? [entry, {} as StageOptions] : Object.entries(entry)[0]!;
-  const group = passGroups[name];
-  return group === undefined
-    ? [{ name, options }]
-    : group.map((member) => ({ name: member, options: options === null ? null : {} }));
-}
-
-function expandOverrides(overrides: { readonly [name: string]: StageOptions }): Map<string, StageOptions> {
-  const out = new Map<string, StageOptions>();
-  for (const [name, options] of Object.entries(overrides))
-    for (const one of expand({ [name]: options })) out.set(one.name, one.options);
-  return out;
-}
-
-/** Lays a list of passes over another: the k-th entry of a name changes the k-th the base has, others are put in. */
-function overlay(base: readonly Stage[], entries: readonly StageEntry[]): Stage[] {
-  const out: (Stage | null)[] = [...base];
-  const met = new Map<string, number>();
-  let after = -1;
-  for (const { name, options } of entries.flatMap(expand)) {
-    const nth = met.get(name) ?? 0;
-    met.set(name, nth + 1);
-    let seen = 0;
-    const at = out.findIndex((s) => s !== null && s.name === name && seen++ === nth);
-    if (at >= 0) {
-      const old = out[at]!;
-      out[at] = options === null ? null : { name, options: { ...old.options, ...options } };
-      if (options === null) met.set(name, nth);
-      after = Math.max(after, at);
-    } else if (options !== null) {
-      const place = after < 0 ? out.length : after + 1;
-      out.splice(place, 0, { name, options });
-      after = place;
-    }
-  }
-  return out.filter((s): s is Stage => s !== null);
-}
 
 /** Stages of one target: the common ones with the target's overrides. */
 export function stagesFor(recipe: ResolvedRecipe, target: string): Stage[] {
@@ -92,20 +48,20 @@ function mergeTargets(
 
 const EMPTY: ResolvedRecipe = {
   seed: 0,
-  components: null,
+  components: NO_COMPONENTS,
   shape: {},
   calibration: {},
   verification: {},
   stages: [],
   targets: new Map(),
   budgets: {},
-  output: { inlineBelow: INLINE_BELOW, align: ALIGN },
+  output: { inlineBelow: INLINE_BELOW, align: ALIGN, names: "keep" },
 };
 
 function layer(base: ResolvedRecipe, { recipe: r }: Layer): ResolvedRecipe {
   return {
     seed: r.seed ?? base.seed,
-    components: r.components ?? base.components,
+    components: mergeComponents(base.components, r.components),
     shape: { ...base.shape, ...r.shape },
     calibration: { ...base.calibration, ...r.calibration },
     verification: { ...base.verification, ...r.verification },
@@ -143,15 +99,18 @@ export function resolveRecipe(source: string | Recipe | null, over: RecipeOverla
   return { ...merged, targets, shape: { ...merged.shape, ...over.shape } };
 }
 
-/** The resolved recipe as a recipe again: what `recipe.lock.yaml` holds. Resolving it gives the same recipe. */
-export function lockOf(recipe: ResolvedRecipe, components: readonly string[]): Recipe {
+/**
+ * The resolved recipe as a recipe again, with every component of the input spelled out: what `recipe.lock.yaml` holds.
+ * Building with it gives the same build.
+ */
+export function lockOf(recipe: ResolvedRecipe, components: readonly NamedComponent[]): Recipe {
   const bare = (o: TargetOverride): TargetOverride => ({
     ...(o.passes !== undefined && Object.keys(o.passes).length > 0 && { passes: o.passes }),
     ...(o.shape !== undefined && Object.keys(o.shape).length > 0 && { shape: o.shape }),
   });
   return {
     seed: recipe.seed,
-    components,
+    components: lockedComponents(recipe.components, components),
     shape: recipe.shape,
     calibration: recipe.calibration,
     verification: recipe.verification,

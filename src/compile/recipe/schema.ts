@@ -2,6 +2,7 @@ import type { Json } from "../../ir/tensor.ts";
 import { passes, passGroups } from "../../passes/index.ts";
 import type { JsonSchema } from "../../passes/pass.ts";
 import { targets } from "../../targets/index.ts";
+import { COMPONENT_KINDS } from "./components.ts";
 
 /** Identity of the schema; not an address anything is fetched from. */
 const SCHEMA_ID = "urn:diffpress:recipe:1";
@@ -16,7 +17,7 @@ const bindings: JsonSchema = {
   additionalProperties: { type: "integer", minimum: 1, maximum: 1048576 },
 };
 
-const sampling = (description: string): JsonSchema =>
+const sampling = (description: string, more: Record<string, Json> = {}): JsonSchema =>
   object(
     {
       sampler: {
@@ -26,9 +27,46 @@ const sampling = (description: string): JsonSchema =>
       steps: { type: "integer", minimum: 1, maximum: 1000, description: "Denoising steps." },
       guidance: { type: "number", minimum: 0, maximum: 100, description: "Classifier-free guidance scale." },
       samples: { type: "integer", minimum: 1, maximum: 4096, description: "How many seeds." },
+      ...more,
     },
     { description },
   );
+
+/** Which calls of the calibration trajectory count, and how much. */
+const choices: Record<string, Json> = {
+  timesteps: {
+    description:
+      "Calls statistics are taken at: `uniform` all of them, `normal` drawn around 0.4 T, `measured` drawn by step sensitivity, or a list of timesteps.",
+    anyOf: [
+      { type: "string", enum: ["uniform", "normal", "measured"] },
+      { type: "array", minItems: 1, maxItems: 1000, items: { type: "number", minimum: 0 } },
+    ],
+  },
+  weights: {
+    type: "string",
+    enum: ["uniform", "measured"],
+    description: "What calls weigh: the same, or their measured share in the error of the final sample.",
+  },
+  jitter: {
+    type: "number",
+    minimum: 0,
+    maximum: 1,
+    description:
+      "Share of the distance to neighbouring timesteps by which they are moved, for inputs of few directions.",
+  },
+  rows: {
+    type: "integer",
+    minimum: 1,
+    maximum: 65536,
+    description: "Positions kept per call of every value a pass wants some of.",
+  },
+  artifact: {
+    type: "string",
+    minLength: 1,
+    description:
+      "File of `diffpress calibrate` to take statistics from; refused when it is of another input or trajectory.",
+  },
+};
 
 /** Options of a stage, or `null` to skip it. */
 function stage(schema: JsonSchema): Json {
@@ -53,6 +91,17 @@ function stages(): Record<string, Json> {
 /** The JSON Schema (draft 2020-12) of a recipe, assembled from what the passes and targets declare. */
 export function recipeSchema(): JsonSchema {
   const known = stages();
+  const list: JsonSchema = {
+    type: "array",
+    description:
+      "Passes in the order they run. A name that the extended recipe has changes that entry in place; a new one comes after the entry before it.",
+    items: {
+      anyOf: [
+        { type: "string", enum: Object.keys(known) },
+        object(known, { minProperties: 1, maxProperties: 1 }),
+      ],
+    },
+  };
   return {
     $schema: "https://json-schema.org/draft/2020-12/schema",
     $id: SCHEMA_ID,
@@ -73,25 +122,25 @@ export function recipeSchema(): JsonSchema {
         description: "Seed of everything random.",
       },
       components: {
-        type: "array",
-        uniqueItems: true,
-        items: { type: "string", minLength: 1 },
-        description: "Components that get lossy passes; the denoiser unless said.",
+        description:
+          "What components get besides the default (the denoiser the recipe's passes, everything else exact ones), by name or kind; or a plain list of the only ones that get the recipe's passes.",
+        anyOf: [
+          { type: "array", uniqueItems: true, items: { type: "string", minLength: 1 } },
+          {
+            type: "object",
+            additionalProperties: {
+              type: ["object", "null"],
+              description: `By component name or kind (${COMPONENT_KINDS.join(", ")}): {} the recipe's passes, null exact passes only.`,
+              additionalProperties: false,
+              properties: { passes: list },
+            },
+          },
+        ],
       },
       shape: bindings,
-      calibration: sampling("The trajectory statistics are collected on."),
+      calibration: sampling("The trajectory statistics are collected on.", choices),
       verification: sampling("The trajectory the build is judged on; its seeds never calibrate."),
-      passes: {
-        type: "array",
-        description:
-          "Passes in the order they run. A name that the extended recipe has changes that entry in place; a new one comes after the entry before it.",
-        items: {
-          anyOf: [
-            { type: "string", enum: Object.keys(known) },
-            object(known, { minProperties: 1, maxProperties: 1 }),
-          ],
-        },
-      },
+      passes: list,
       targets: object(
         Object.fromEntries(
           targets.map((t) => [
@@ -150,7 +199,13 @@ export function recipeSchema(): JsonSchema {
             minimum: 1,
             maximum: 1048576,
             default: 4096,
-            description: "Alignment in bytes of tensors in the data file.",
+            description: "Alignment in bytes of tensors of 1 MiB and more in the data file.",
+          },
+          names: {
+            enum: ["keep", "short"],
+            default: "keep",
+            description:
+              "Names of inner values and nodes: as the input has them, or short ones, which saves a tenth of a small model.",
           },
         },
         { description: "How files are laid out." },

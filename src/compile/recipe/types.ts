@@ -13,6 +13,9 @@ export interface TargetOverride {
   readonly shape?: Bindings;
 }
 
+/** What one component gets: `{}` the recipe's passes, `passes` a list of its own, `null` exact passes only. */
+export type ComponentRecipe = { readonly passes?: readonly StageEntry[] } | null;
+
 /** A limit on a fidelity figure in dB (SQNR, PSNR) or as an index (SSIM). */
 export interface Floor {
   readonly mean?: number;
@@ -39,12 +42,27 @@ export interface Sampling {
   readonly samples?: number;
 }
 
+/** How statistics are collected: the trajectory, and which of its calls count how much. */
+export interface CalibrationSampling extends Sampling {
+  /** `uniform`, `normal`, `measured`, or the timesteps themselves. */
+  readonly timesteps?: "uniform" | "normal" | "measured" | readonly number[];
+  readonly weights?: "uniform" | "measured";
+  /** Share of the distance to neighbouring timesteps by which they are moved. */
+  readonly jitter?: number;
+  /** Positions kept per call of every value a pass wants some of. */
+  readonly rows?: number;
+  /** File of `diffpress calibrate` to take statistics from where it has them. */
+  readonly artifact?: string;
+}
+
 /** How files are laid out. */
 export interface OutputLayout {
   /** Tensors below this many bytes stay inside `model.onnx`. */
   readonly inlineBelow?: number;
-  /** Alignment in bytes of tensors in the data file. */
+  /** Alignment in bytes of large tensors in the data file. */
   readonly align?: number;
+  /** Names of inner values and nodes: as they are, or short to save bytes. */
+  readonly names?: "keep" | "short";
 }
 
 /** A recipe as people write it; every key may be left out. */
@@ -53,10 +71,13 @@ export interface Recipe {
   /** Preset name, or path of another recipe relative to this one. */
   readonly extends?: string;
   readonly seed?: number;
-  /** Components that get lossy passes; the denoiser unless said. */
-  readonly components?: readonly string[];
+  /**
+   * By component name or kind (`text-encoder`), what it gets instead of the default: the denoiser the recipe's passes,
+   * everything else exact ones. A plain list names the only components that get the recipe's passes.
+   */
+  readonly components?: readonly string[] | { readonly [nameOrKind: string]: ComponentRecipe };
   readonly shape?: Bindings;
-  readonly calibration?: Sampling;
+  readonly calibration?: CalibrationSampling;
   readonly verification?: Sampling;
   readonly passes?: readonly StageEntry[];
   readonly targets?: { readonly [id: string]: TargetOverride | null };
@@ -70,12 +91,25 @@ export interface Stage {
   readonly options: { readonly [key: string]: Json };
 }
 
+/** What a component gets once the recipe is resolved. */
+export type ComponentStages =
+  | { readonly kind: "recipe" }
+  | { readonly kind: "exact" }
+  | { readonly kind: "own"; readonly stages: readonly Stage[] };
+
+/** What a resolved recipe says of components, by name or kind. */
+export interface ResolvedComponents {
+  /** A component that is not listed gets exact passes, the denoiser too. */
+  readonly only: boolean;
+  readonly entries: ReadonlyMap<string, ComponentStages>;
+}
+
 /** A recipe with everything it extends merged in. */
 export interface ResolvedRecipe {
   readonly seed: number;
-  readonly components: readonly string[] | null;
+  readonly components: ResolvedComponents;
   readonly shape: Bindings;
-  readonly calibration: Sampling;
+  readonly calibration: CalibrationSampling;
   readonly verification: Sampling;
   readonly stages: readonly Stage[];
   /** In the order the targets were named. */

@@ -8,9 +8,12 @@ import type { Place } from "./write-tensor.ts";
 export interface ExternalOptions {
   /** Tensors below this many bytes stay in the model file. Default 1,024. */
   readonly threshold?: number;
-  /** Offsets in the data file are multiples of this. Default 4,096, the page size that mapping needs. */
+  /**
+   * Offsets of tensors of a mebibyte and more are multiples of this. Default 4,096, the page size that mapping needs.
+   * Smaller tensors gain nothing from mapping and would be mostly padding: they lie at multiples of 64, a cache line.
+   */
   readonly align?: number;
-  /** A model whose larger tensors take no more than this in all stays one file. Default 1 MiB. */
+  /** A model whose larger tensors take no more than this in all stays one file. Default 16 MiB. */
   readonly total?: number;
   /** Data file, beside the model; `<model>.data` unless said. */
   readonly file?: string;
@@ -20,7 +23,10 @@ export interface ExternalOptions {
 
 const DEFAULT_THRESHOLD = 1024;
 const DEFAULT_ALIGN = 4096;
-const DEFAULT_TOTAL = 2 ** 20;
+const DEFAULT_TOTAL = 2 ** 24;
+/** Bytes from which a tensor is mapped by pages. */
+const MAPPED_BYTES = 2 ** 20;
+const CACHE_LINE = 64;
 
 /**
  * Integers this wide are shapes, axes and indices. Some onnxruntime versions need them during graph optimisation and
@@ -106,7 +112,8 @@ export function layOut(model: Model, file: string, options: ExternalOptions | nu
       const key = sameBytes(tensor, derivations);
       let place = keys.get(key);
       if (place === undefined) {
-        const offset = Math.ceil(end / align) * align;
+        const step = bytes < MAPPED_BYTES ? Math.min(align, CACHE_LINE) : align;
+        const offset = Math.ceil(end / step) * step;
         place = { file, offset };
         keys.set(key, place);
         external.push({ tensor, offset, bytes });

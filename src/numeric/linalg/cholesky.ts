@@ -50,9 +50,9 @@ export function cholesky(matrix: Float64Array, n: number): Float64Array | null {
 }
 
 /**
- * Rows y with h = yᵀ·y written the other way round: entry [j, i] for i ≤ j of the lower-triangular result is V[i, j] of
- * the upper factor V with h = V·Vᵀ. The first i columns of V involve the first i inputs alone, which is what rounding
- * one input after the other needs. `null` when `h` is not positive definite.
+ * The factor from the other end: h = v·vᵀ with v upper triangular, returned as its transpose, so that row j holds the
+ * j-th column of v, which involves the first j + 1 inputs alone: what rounding one input after the other needs. `null`
+ * when `h` is not positive definite.
  */
 export function reverseCholesky(h: Float64Array, n: number): Float64Array | null {
   const last = n * n - 1;

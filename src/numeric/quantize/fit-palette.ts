@@ -1,8 +1,8 @@
 import { roundF16 } from "../f16.ts";
 import { type LayerError, layerError } from "./error.ts";
-import { errorFeedback, type GptqOptions } from "./gptq.ts";
-import { weightedPalette } from "./palette.ts";
+import { errorFeedback, factorGram, type GptqOptions } from "./gptq.ts";
 import { roundScale } from "./grid.ts";
+import { weightedPalette } from "./palette.ts";
 import type { BlockProblem } from "./problem.ts";
 import { importanceOf } from "./weighted.ts";
 
@@ -91,6 +91,9 @@ export function fitPalette(p: BlockProblem, size: number, options: GptqOptions):
   };
   if (p.gram === null)
     for (let i = 0; i < weights.length; i++) choose(Math.floor(i / columns), i % columns, weights[i]!);
-  else errorFeedback(p, options, (_s, r, _j, column, target) => choose(r, column, target));
+  else {
+    const factored = factorGram(p.gram, columns, options);
+    errorFeedback(p, factored, (_s, r, _j, column, target) => choose(r, column, target));
+  }
   return { codebook, indices, scale, approximation, error: layerError(weights, approximation, p) };
 }

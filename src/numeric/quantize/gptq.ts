@@ -24,7 +24,14 @@ function actOrderOf(h: Float64Array, n: number): Int32Array {
   return Int32Array.from({ length: n }, (_, i) => i).sort((a, b) => h[b * n + b]! - h[a * n + a]! || a - b);
 }
 
-function factor(gram: Float64Array, n: number, options: GptqOptions) {
+/** A factored Gram matrix and the order of inputs it was factored in; serves every weight with these inputs. */
+export interface Factored {
+  readonly v: Float64Array;
+  readonly order: Int32Array;
+}
+
+/** Factors a Gram matrix for {@link gptq}. */
+export function factorGram(gram: Float64Array, n: number, options: GptqOptions): Factored {
   for (let i = 0, damp = options.damp; i < ATTEMPTS; i++, damp *= 10) {
     const h = damped(gram, n, damp);
     const order = options.actOrder ? actOrderOf(h, n) : Int32Array.from({ length: n }, (_, j) => j);
@@ -75,12 +82,10 @@ type Choose = (s: Sweep, r: number, j: number, column: number, target: number) =
  * The sweep of GPTQ (Frantar et al., arXiv:2210.17323): rounds one input after the other and lets every later weight of
  * the row make up for the errors so far. With h = v·vᵀ (v upper triangular) the cost of errors e is ‖e·v‖², whose j-th
  * term is e_j·v_jj + Σ_{i<j} e_i·v_ij: rounding w_j + Σ e_i·v_ij / v_jj is the sweep, without the inverse the paper
- * keeps. O(columns³/6 + rows·columns²/2). Needs a Gram matrix.
+ * keeps. O(rows·columns²/2), after columns³/6 for the factor.
  */
-export function errorFeedback(p: BlockProblem, options: GptqOptions, choose: Choose): void {
-  const { rows, columns, weights, gram } = p;
-  if (gram === null) throw new Error("GPTQ needs a Gram matrix");
-  const { v, order } = factor(gram, columns, options);
+export function errorFeedback(p: BlockProblem, { v, order }: Factored, choose: Choose): void {
+  const { rows, columns, weights } = p;
   const errors = new Float64Array(rows * columns);
   const all: View = viewOf(errors, rows, columns);
   for (let from = 0; from < columns; from += SWEEP) {
@@ -103,9 +108,10 @@ export function errorFeedback(p: BlockProblem, options: GptqOptions, choose: Cho
   }
 }
 
-/** Integers and scales by {@link errorFeedback}. */
-export function gptq(p: BlockProblem, options: GptqOptions): BlockFit {
-  const { columns, block } = p;
+/** Integers and scales by {@link errorFeedback}. Needs a Gram matrix, or its factor. */
+export function gptq(p: BlockProblem, options: GptqOptions, factored: Factored | null = null): BlockFit {
+  const { columns, block, gram } = p;
+  if (gram === null) throw new Error("GPTQ needs a Gram matrix");
   const { grid } = p.options;
   const blocks = blocksOf(p);
   // Blocks longer than a stretch, or scattered by the order, keep the scales of the weights as they were.
@@ -113,7 +119,7 @@ export function gptq(p: BlockProblem, options: GptqOptions): BlockFit {
   const out = fixed ? fitNearest(p) : emptyFit(p);
   const scratch = [new Float64Array(block), new Float64Array(block)];
   const fit: Fit = { scale: 1, zero: 0 };
-  errorFeedback(p, options, (s, r, j, column, target) => {
+  errorFeedback(p, factored ?? factorGram(gram, columns, options), (s, r, j, column, target) => {
     const g = r * blocks + Math.floor(column / block);
     if (!fixed && j % block === 0) {
       fitShifted(fit, p, s, r, j, scratch);

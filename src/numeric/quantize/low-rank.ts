@@ -21,20 +21,25 @@ export function branchProduct(b: Branch, rows: number, columns: number): Float64
 
 const norm = (x: Float64Array): number => Math.sqrt(x.reduce((s, v) => s + v * v, 0));
 
+/** Lower triangular S with S·Sᵀ = h, damped by a share of its mean diagonal. */
+export function gramRoot(gram: Float64Array, columns: number, damp: number): Float64Array {
+  const s = cholesky(damped(gram, columns, damp), columns);
+  if (s === null) throw new Error("the Gram matrix cannot be factored");
+  return s;
+}
+
 /**
  * The matrix of a given rank that lowers tr(Δ·h·Δᵀ) most when added to what is left of `residual`:
- * SVD_r(residual·S)·S⁻¹ with S·Sᵀ = h (QERA, arXiv:2410.06040), in half precision. `gram` is row-major `columns` ×
- * `columns`, `null` counts all inputs alike; `damp` is a share of its mean diagonal.
+ * SVD_r(residual·S)·S⁻¹ with S·Sᵀ = h (QERA, arXiv:2410.06040), in half precision. `s` is S, see {@link gramRoot};
+ * `null` counts all inputs alike.
  */
 export function lowRankBranch(
   residual: Float64Array,
-  shape: { readonly rows: number; readonly columns: number; readonly gram: Float64Array | null },
+  shape: { readonly rows: number; readonly columns: number },
   rank: number,
-  damp: number,
+  s: Float64Array | null,
 ): Branch {
-  const { rows, columns, gram } = shape;
-  const s = gram === null ? null : cholesky(damped(gram, columns, damp), columns);
-  if (gram !== null && s === null) throw new Error("the Gram matrix cannot be factored");
+  const { rows, columns } = shape;
   const weighed =
     s === null
       ? residual

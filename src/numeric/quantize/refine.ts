@@ -1,4 +1,4 @@
-import { dot, part, product, viewOf } from "../linalg/product.ts";
+import { addProduct, dot, part, product, type View, viewOf } from "../linalg/product.ts";
 import { damped } from "./damped.ts";
 import { roundScale } from "./grid.ts";
 import { type BlockFit, type BlockProblem, blocksOf, nearest, restored } from "./problem.ts";
@@ -21,70 +21,81 @@ interface Tile {
   readonly residual: Float64Array;
 }
 
-/** residual row ← residual row - step · h[k, :]. */
-function subtract(
-  residual: Float64Array,
-  at: number,
-  step: number,
-  h: Float64Array,
-  k: number,
-  n: number,
-): void {
-  const row = k * n;
-  for (let i = 0; i < n; i++) residual[at + i]! -= step * h[row + i]!;
+/** Columns worked on before their moves reach the residuals of all others, by a matrix product. */
+const STRETCH = 64;
+
+/** residual ← residual - steps · h[from..end, :] for the columns outside the stretch; inside it has been done. */
+function spread(h: View, t: Tile, steps: View, from: number, end: number): void {
+  if (steps.data.every((x) => x === 0)) return;
+  const n = h.columns;
+  const all = viewOf(t.residual, t.rows, n);
+  for (const [a, b] of [
+    [0, from],
+    [end, n],
+  ] as const)
+    if (b > a) addProduct(part(all, 0, t.rows, a, b), -1, steps, part(h, a, b, from, end));
 }
 
 /** Moves every integer to where the error is least while the others stay; returns how many moved. */
-function moveIntegers(p: BlockProblem, h: Float64Array, fit: BlockFit, t: Tile): number {
+function moveIntegers(p: BlockProblem, h: View, fit: BlockFit, t: Tile): number {
   const { columns: n, block } = p;
   const blocks = blocksOf(p);
   let moved = 0;
-  for (let k = 0; k < n; k++) {
-    const own = h[k * n + k]!;
-    const b = Math.floor(k / block);
-    for (let r = 0; r < t.rows; r++) {
-      const g = (t.first + r) * blocks + b;
-      const at = (t.first + r) * n + k;
-      const scale = fit.scale[g]!;
-      const q = fit.q[at]!;
-      const wish = q * scale + t.residual[r * n + k]! / own;
-      const to = nearest(wish, scale, 0, p.options.grid);
-      if (to === q) continue;
-      fit.q[at] = to;
-      subtract(t.residual, r * n, (to - q) * scale, h, k, n);
-      moved++;
-    }
+  for (let from = 0; from < n; from += STRETCH) {
+    const end = Math.min(n, from + STRETCH);
+    const steps = viewOf(new Float64Array(t.rows * (end - from)), t.rows, end - from);
+    for (let r = 0; r < t.rows; r++)
+      for (let k = from; k < end; k++) {
+        const scale = fit.scale[(t.first + r) * blocks + Math.floor(k / block)]!;
+        const at = (t.first + r) * n + k;
+        const q = fit.q[at]!;
+        const wish = q * scale + t.residual[r * n + k]! / h.data[k * n + k]!;
+        const to = nearest(wish, scale, 0, p.options.grid);
+        if (to === q) continue;
+        fit.q[at] = to;
+        const step = (to - q) * scale;
+        steps.data[r * steps.stride + k - from] = step;
+        for (let i = from; i < end; i++) t.residual[r * n + i]! -= step * h.data[k * n + i]!;
+        moved++;
+      }
+    spread(h, t, steps, from, end);
   }
   return moved;
 }
 
 /** Moves every scale to its least-squares value, rounded to its type, where that lowers the error. */
-function moveScales(p: BlockProblem, h: Float64Array, fit: BlockFit, t: Tile): number {
+function moveScales(p: BlockProblem, h: View, fit: BlockFit, t: Tile): number {
   const { columns: n, block, options } = p;
   const blocks = blocksOf(p);
   const u = new Float64Array(block);
+  const uh = new Float64Array(block);
   let moved = 0;
   for (let b = 0; b < blocks; b++) {
     const from = b * block;
-    const size = Math.min(n, from + block) - from;
+    const end = Math.min(n, from + block);
+    const size = end - from;
+    const steps = viewOf(new Float64Array(t.rows * size), t.rows, size);
     for (let r = 0; r < t.rows; r++) {
       const g = (t.first + r) * blocks + b;
       const at = (t.first + r) * n + from;
-      let curve = 0;
       for (let i = 0; i < size; i++) u[i] = fit.q[at + i]! - fit.zero[g]!;
-      for (let i = 0; i < size; i++) curve += u[i]! * dot(u, 0, h, (from + i) * n + from, size);
+      for (let i = 0; i < size; i++) uh[i] = dot(u, 0, h.data, (from + i) * n + from, size);
       const slope = dot(u, 0, t.residual, r * n + from, size);
-      if (!(curve > 0)) continue;
+      const curve = dot(u, 0, uh, 0, size);
       const before = fit.scale[g]!;
-      const after =
-        before + slope / curve > 0 ? roundScale(before + slope / curve, options.scaleType) : before;
+      const wish = before + slope / curve;
+      if (!(curve > 0) || !(wish > 0)) continue;
+      const after = roundScale(wish, options.scaleType);
       const step = after - before;
       if (step === 0 || step * (step * curve - 2 * slope) >= 0) continue;
       fit.scale[g] = after;
-      for (let i = 0; i < size; i++)
-        if (u[i] !== 0) subtract(t.residual, r * n, step * u[i]!, h, from + i, n);
+      for (let i = 0; i < size; i++) {
+        steps.data[r * size + i] = step * u[i]!;
+        t.residual[r * n + from + i]! -= step * uh[i]!;
+      }
       moved++;
     }
+    spread(h, t, steps, from, end);
   }
   return moved;
 }
@@ -98,17 +109,15 @@ export function refine(p: BlockProblem, fit: BlockFit, options: RefineOptions): 
   const { rows, columns, gram, weights } = p;
   if (gram === null) throw new Error("learned rounding needs a Gram matrix");
   const h = damped(gram, columns, options.damp);
+  const view = viewOf(h, columns, columns);
   const now = restored(p, fit);
   const delta = Float64Array.from(weights, (w, i) => w - now[i]!);
   for (let first = 0; first < rows; first += TILE) {
     const n = Math.min(TILE, rows - first);
-    const residual = product(
-      part(viewOf(delta, rows, columns), first, first + n, 0, columns),
-      viewOf(h, columns, columns),
-    );
+    const residual = product(part(viewOf(delta, rows, columns), first, first + n, 0, columns), view);
     const tile: Tile = { first, rows: n, residual };
     for (let round = 0; round < options.rounds; round++) {
-      const moved = moveIntegers(p, h, fit, tile) + moveScales(p, h, fit, tile);
+      const moved = moveIntegers(p, view, fit, tile) + moveScales(p, view, fit, tile);
       if (moved === 0) break;
     }
   }

@@ -69,9 +69,13 @@ function doubles(x: Float64Array, dims: readonly number[]): Tensor {
 
 /** Over all positions of all layers given; `null` when one of them was not observed at its full size. */
 export function inputsOf(layers: readonly Layer[], size: number, statistics: Statistics): LayerInputs | null {
+  const found = layers.map((l) => statistics.gram(l.node.name));
+  const [only, ...more] = found;
+  // Layers with one input share its matrix: no copy.
+  if (more.length === 0 && only !== undefined && only.size === size && only.sums.length === 1)
+    return { gram: doubles(only.sums[0]!, [size, size]), mean: doubles(only.means[0]!, [size]) };
   const gram = new Float64Array(size * size);
   const mean = new Float64Array(size);
-  const found = layers.map((l) => statistics.gram(l.node.name));
   const positions = found.reduce((n, g) => n + (g?.positions.reduce((a, b) => a + b, 0) ?? 0), 0);
   for (const g of found) {
     if (g === undefined || g.size !== size || positions === 0) return null;

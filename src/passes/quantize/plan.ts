@@ -21,7 +21,7 @@ export interface QuantizeWeightsOptions {
   exclude: string | null;
   minElements: number;
   edges: "f32" | "f16" | "w8" | "none";
-  sensitive: "w8" | "none";
+  sensitive: "w8" | "w4" | "none";
   score: boolean;
   /** Format by node name, over `format`, the guards and the selection. */
   assign: Readonly<Record<string, Choice>>;
@@ -69,10 +69,18 @@ export function supportOf(target: Target | null, format: WeightFormat): FormatSu
     : { gemm: "float", conv: "float" };
 }
 
+/** Formats from the coarsest to the finest. */
+export const STRICTNESS: readonly Choice[] = ["w2", "w4", "w8", "f16", "f32"];
+
+/** The one of two formats that keeps more. */
+function stricter(a: Choice, b: Choice): Choice {
+  return STRICTNESS[Math.max(STRICTNESS.indexOf(a), STRICTNESS.indexOf(b))]!;
+}
+
 function choose(guard: Guard | null, o: QuantizeWeightsOptions): Choice {
   if (guard === "edge") return o.edges === "none" ? o.format : o.edges;
-  if (guard !== null && o.sensitive === "w8") return "w8";
-  return o.format;
+  if (guard === null || o.sensitive === "none") return o.format;
+  return stricter(o.sensitive, o.format);
 }
 
 /** Formats asked for by name, as far as the target has them. Fails with LAYER_UNKNOWN for names that no layer has. */
@@ -171,9 +179,6 @@ export interface Shared {
   readonly format: Choice;
 }
 
-/** Formats from the coarsest to the finest. */
-export const STRICTNESS: readonly Choice[] = ["w2", "w4", "w8", "f16", "f32"];
-
 /** Groups layers by weight; weights that cannot change for all their readers are decided on and left out. */
 export function shared(graph: Graph, plans: readonly Plan[], ctx: PlanContext): Shared[] {
   const byValue = new Map<ValueId, Plan[]>();
@@ -199,7 +204,7 @@ export function shared(graph: Graph, plans: readonly Plan[], ctx: PlanContext): 
       });
       continue;
     }
-    const format = STRICTNESS[Math.max(...uses.map((u) => STRICTNESS.indexOf(u.format)))]!;
+    const format = uses.map((u) => u.format).reduce(stricter);
     out.push({ value, uses, format });
   }
   return out;

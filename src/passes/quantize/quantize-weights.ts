@@ -33,14 +33,29 @@ function ruleOf(format: string, method: string, { spelling }: Written): string {
 export const quantizeWeights = definePass<QuantizeWeightsOptions>({
   name: "quantize-weights",
   family: "quantize",
-  summary: "Stores the weights of linear layers and convolutions in 8 or 4 bits; activations stay float",
-  doc: `Weights only, so no calibration is needed. \`w8\` gives every output channel one scale. \`w4\` cuts each row into
-blocks with a half-precision scale each. The range of a channel or block is not its extremes but the one with the least
-squared error (\`search\`).
+  summary: "Stores the weights of linear layers and convolutions in 8, 4 or 2 bits; activations stay float",
+  doc: `Weights only. \`w8\` gives every output channel one scale. \`w4\` and \`w2\` cut each row into blocks with a
+half-precision scale each. The range of a channel or block is not its extremes but the one with the least squared error
+(\`search\`).
+
+\`method\` says how integers are found. \`rtn\` and \`hqq\` need no data. \`gptq\` (arXiv:2210.17323), \`rounding\` and
+\`palette\` look at the Gram matrix of every layer's input along sampled trajectories: an error made at one input is made
+up for at the later ones. \`rounding\` then moves single integers and scales as long as that lowers the error of the
+layer's output, the objective of AdaRound (arXiv:2004.10568) without its gradient descent. A bias that nothing else reads
+takes up the mean of the error. The report's figure of such a layer is the SQNR of its output as predicted from the Gram
+matrix, about the mean where the bias is corrected; of other layers that of the weight. Layers whose inputs are in
+groups, or more than 4096, and models that cannot be sampled are rounded to nearest, and the report says so. Gram
+matrices know the timesteps that were sampled: time embeddings see few different inputs.
+
+\`lowRank\` puts a half-precision branch beside each weight, the best one for the layer's inputs (arXiv:2410.06040), in
+turn with the integers. At equal bytes smaller blocks usually gain more.
+
+\`palette\` stores an index per weight into one codebook per tensor and one scale per output, looked up when the model
+loads.
 
 Guards, which options lift: weights below \`minElements\`, norm parameters and everything one-dimensional stay float; the
 first and last layer get half precision, because one of them at 8 bits costs more than the whole rest of the network;
-in \`w4\` the time embedding, changes of resolution and shortcuts of blocks keep 8 bits. A weight that several layers
+in \`w4\` and \`w2\` the time embedding, changes of resolution and shortcuts of blocks keep 8 bits. A weight that several layers
 read is quantized once, with the strictest format any of them wants, and left alone when something else reads it as a
 float. Transposes and casts between a weight and its layer are folded into the weight.
 
@@ -66,7 +81,7 @@ format falls back to the one its descriptor names, and the report says so.`,
       },
       actOrder: {
         type: "boolean",
-        default: false,
+        default: true,
         description: "Error feedback goes through the inputs by size instead of by position.",
       },
       lowRank: {
@@ -115,10 +130,10 @@ format falls back to the one its descriptor names, and the report says so.`,
         description: "Format of the first and last layer; none treats them like the others.",
       },
       sensitive: {
-        enum: ["w8", "none"],
+        enum: ["w8", "w4", "none"],
         default: "w8",
         description:
-          "Format of time embedding, samplers and shortcuts in w4; none treats them like the others.",
+          "Least format of time embedding, samplers and shortcuts in w4 and w2; none treats them like the others.",
       },
       assign: {
         type: "object",

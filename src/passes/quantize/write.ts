@@ -1,7 +1,7 @@
 import type { Graph } from "../../ir/graph.ts";
 import type { PatchBuilder } from "../../ir/patch.ts";
-import { foldPalette } from "../../targets/lower/palette.ts";
 import { type PackedWeight, packable, packWeight, writePacked } from "../../targets/lower/packed-matmul.ts";
+import { foldPalette } from "../../targets/lower/palette.ts";
 import {
   dequantizeChannel,
   foldBlock,

@@ -8,6 +8,7 @@ import type { Kernel } from "./kernel.ts";
 import { quantizeBlocksKernel } from "./quantize-blocks.ts";
 import { quantizeChannelKernel } from "./quantize-channel.ts";
 import { quantizeGroupsKernel } from "./quantize-groups.ts";
+import { quantizeScaledKernel } from "./quantize-scaled.ts";
 import { sliceKernel } from "./slice.ts";
 import { transposeKernel } from "./transpose.ts";
 
@@ -22,6 +23,7 @@ const ALL: readonly Kernel[] = [
   quantizeBlocksKernel,
   quantizeChannelKernel,
   quantizeGroupsKernel,
+  quantizeScaledKernel,
   sliceKernel,
   transposeKernel,
 ];

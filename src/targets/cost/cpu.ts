@@ -13,6 +13,8 @@ export interface CpuRates {
   readonly product: number;
   /** The same with 8-bit operands. */
   readonly product8: number;
+  /** Seconds per element that an activation costs on its way into or out of 8 bits, layout changes included. */
+  readonly convert8: number;
   /** Products of two activations with a softmax between: attention as one operator. */
   readonly attention: number;
   /** Normalisations and reductions. */
@@ -25,13 +27,15 @@ export interface CpuRates {
 
 /**
  * Fitted to profiles of the two bundled networks on one core of an AVX2 server processor (bench case `cpu-cost`, which
- * reports how well the estimates rank nodes). Ratios carry over to other processors better than seconds do. 8-bit
- * products are taken from a 256×1280×1280 product: 5.2 ms against 13.4 ms.
+ * reports how well the estimates rank nodes). Ratios carry over to other processors better than seconds do. The 8-bit
+ * rates are fitted to convolutions of 32 to 320 channels on 4×4 to 16×16 and to products of 128 to 1280 columns with
+ * their conversions around them (AVX2 without VNNI, weights that cannot saturate).
  */
 export const CPU_RATES: CpuRates = {
   overhead: 3.2e-6,
   product: 85e9,
-  product8: 205e9,
+  product8: 165e9,
+  convert8: 0.5e-9,
   attention: 30e9,
   statistics: 11e9,
   pointwise: 4e9,

@@ -27,10 +27,11 @@ export function foldPalette(
   const { damp, actOrder, gram, mean } = options.fit;
   const order = axis === 0 ? "KN" : "NK";
   const p = paletteTensor(flat, { order, bits: options.bits, damp, actOrder, gram, mean });
+  // Through f32, because a stored weight behind a Cast to a float type is what constant folding leaves alone.
   const [indices] = patch.node({
     op: "Cast",
     name: `${name}/i32`,
-    inputs: [patch.constant(reshapeTensor(p.indices, dims), `${name}.q`)],
+    inputs: [storedNarrow(patch, reshapeTensor(p.indices, dims), `${name}.q`)],
     attrs: { to: intAttr(DTYPES.i32.onnx) },
   });
   const codebook = storedNarrow(patch, p.codebook, `${name}.c`);

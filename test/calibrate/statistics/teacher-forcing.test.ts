@@ -11,21 +11,21 @@ import {
 } from "../../../src/calibrate/index.ts";
 import { cloneModel } from "../../../src/ir/clone.ts";
 import type { Model, Node, ValueId } from "../../../src/ir/graph.ts";
-import { readModel } from "../../../src/ir/onnx/index.ts";
 import { PatchBuilder } from "../../../src/ir/patch.ts";
 import { f32Tensor } from "../../../src/ir/tensor.ts";
 import { createRuntime, type Runtime } from "../../../src/runtime/index.ts";
 import { sqnr } from "../../../src/verify/metrics/sqnr.ts";
-import { exposing, gramOf, relative, rowsOf } from "./fetched.ts";
+import { cleanDenoiser, exposing, gramOf, relative, rowsOf } from "./fetched.ts";
 
 const FIXTURE = fileURLToPath(new URL("../../../fixtures/cifar-unet", import.meta.url));
-const OPTIONS = { steps: 2, samples: 3, batch: 2, seed: 7, guidance: 2 };
+const SETTINGS = { steps: 2, samples: 3, batch: 2, seed: 7, guidance: 2 };
 
 let runtime: Runtime;
 let pipeline: Pipeline;
 let model: Model;
 let louder: Model;
 let layer: Node;
+let forced: typeof SETTINGS & { original: Model };
 let input: string;
 
 /** The model with the output of its first convolution scaled: everything behind it sees other inputs. */
@@ -42,7 +42,8 @@ function disturbed(source: Model, at: ValueId, factor: number): Model {
 beforeAll(async () => {
   runtime = await createRuntime({ workers: 0 });
   pipeline = await openPipeline(FIXTURE);
-  model = await readModel(pipeline.denoiser!.model);
+  model = await cleanDenoiser(pipeline.denoiser!.model, runtime);
+  forced = { ...SETTINGS, original: model };
   const nodes = [...model.graph.nodes()];
   louder = disturbed(model, nodes.find((n) => n.op === "Conv")!.outputs[0]!, 1.5);
   layer =
@@ -55,7 +56,7 @@ afterAll(() => runtime.close());
 /** Rows of the layer's input in a model at every input the original saw. */
 async function rowsIn(of: Model): Promise<number[][]> {
   const session = await runtime.openSession(exposing(of, [input]), {});
-  const teacher = await openTeacher(runtime, pipeline, OPTIONS);
+  const teacher = await openTeacher(runtime, pipeline, forced);
   const rows: number[][] = [];
   await teacher.visit(async ({ feeds }) => {
     const d = (await session.run(feeds, [input])).get(input)!;
@@ -75,8 +76,8 @@ describe("teacher forcing", () => {
       ],
       grams: [],
     };
-    const own = await collectStatistics(model, runtime, pipeline, request, OPTIONS);
-    const other = await collectStatistics(louder, runtime, pipeline, request, OPTIONS);
+    const own = await collectStatistics(model, runtime, pipeline, request, forced);
+    const other = await collectStatistics(louder, runtime, pipeline, request, forced);
     expect(other.value("sample")).toEqual(own.value("sample"));
     expect(other.value(input)!.mean).not.toEqual(own.value(input)!.mean);
     const rows = await rowsIn(louder);
@@ -90,7 +91,7 @@ describe("teacher forcing", () => {
     const request = { layer: layer.name, value: input, axis: -1, unfold: null };
     const pair = { compressed: louder, original: model };
     const found = await collectCross(pair, runtime, pipeline, [request], {
-      ...OPTIONS,
+      ...forced,
       oversampling: Number.POSITIVE_INFINITY,
     });
     const { size, cross, own, ownMean, originalMean, positions } = found.get(layer.name)!;
@@ -116,7 +117,7 @@ describe("teacher forcing", () => {
 
 describe("the oracle", () => {
   it("judges a candidate by the guided output at the original's inputs", async () => {
-    const oracle = await openOracle(model, runtime, pipeline, OPTIONS);
+    const oracle = await openOracle(model, runtime, pipeline, forced);
     expect(oracle.calls).toHaveLength(2);
     expect(oracle).toMatchObject({ guidance: 2, halves: 2, output: "out_sample" });
     const same = await oracle.errors(model);
@@ -139,10 +140,10 @@ describe("the oracle", () => {
   });
 
   it("records fewer calls where they would take too much", async () => {
-    const few = await openOracle(model, runtime, pipeline, { ...OPTIONS, steps: 4, samples: 1, maxCalls: 2 });
-    const all = await openOracle(model, runtime, pipeline, { ...OPTIONS, steps: 4, samples: 1 });
+    const few = await openOracle(model, runtime, pipeline, { ...forced, steps: 4, samples: 1, maxCalls: 2 });
+    const all = await openOracle(model, runtime, pipeline, { ...forced, steps: 4, samples: 1 });
     expect(few.calls.map((c) => c.timestep)).toEqual([all.calls[0]!.timestep, all.calls[3]!.timestep]);
-    const one = await openOracle(model, runtime, pipeline, { ...OPTIONS, samples: 1, maxBytes: 1 });
+    const one = await openOracle(model, runtime, pipeline, { ...forced, samples: 1, maxBytes: 1 });
     expect(one.calls).toHaveLength(1);
   });
 });

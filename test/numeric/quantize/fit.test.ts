@@ -7,8 +7,8 @@ import { layerError } from "../../../src/numeric/quantize/error.ts";
 import { type FitOptions, fitWeight } from "../../../src/numeric/quantize/fit-weight.ts";
 import { gptq } from "../../../src/numeric/quantize/gptq.ts";
 import { hqq } from "../../../src/numeric/quantize/hqq.ts";
-import { branchProduct, lowRankBranch } from "../../../src/numeric/quantize/low-rank.ts";
-import { type Fit } from "../../../src/numeric/quantize/place.ts";
+import { branchProduct, gramRoot, lowRankBranch } from "../../../src/numeric/quantize/low-rank.ts";
+import type { Fit } from "../../../src/numeric/quantize/place.ts";
 import {
   type BlockFit,
   type BlockProblem,
@@ -214,7 +214,8 @@ describe("low-rank branch", () => {
           const rng = createRng(seed);
           const d = Float64Array.from({ length: rows * columns }, () => rng.normal());
           const gram = data ? momentsOf(inputsOf(3 * columns, columns, seed), columns).gram : null;
-          const b = lowRankBranch(d, { rows, columns, gram }, rank, 0);
+          const root = gram === null ? null : gramRoot(gram, columns, 0);
+          const b = lowRankBranch(d, { rows, columns }, rank, root);
           const part = branchProduct(b, rows, columns);
           const left = d.map((v, i) => v - part[i]!);
           const h =

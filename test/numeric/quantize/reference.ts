@@ -1,5 +1,5 @@
-import type { BlockProblem } from "../../../src/numeric/quantize/problem.ts";
 import { gridOf } from "../../../src/numeric/quantize/grid.ts";
+import type { BlockProblem } from "../../../src/numeric/quantize/problem.ts";
 import { createRng } from "../../../src/numeric/rng.ts";
 
 /** Inputs of a layer: `positions × columns`, neighbours correlated, of different sizes, with a mean. */

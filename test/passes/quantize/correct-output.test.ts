@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { floats as numbers } from "../../../src/calibrate/dense.ts";
+import { denseFrom, floats as numbers } from "../../../src/calibrate/dense.ts";
 import type { Oracle } from "../../../src/calibrate/statistics/types.ts";
 import { ModelBuilder } from "../../../src/ir/build.ts";
 import { cloneModel } from "../../../src/ir/clone.ts";
@@ -12,7 +12,6 @@ import { verifyModel } from "../../../src/ir/verify.ts";
 import { createRng, gaussian } from "../../../src/numeric/rng.ts";
 import type { Decision } from "../../../src/passes/pass.ts";
 import { type CorrectOutputOptions, correctOutput } from "../../../src/passes/quantize/correct-output.ts";
-import { denseFrom } from "../../../src/calibrate/dense.ts";
 import { recordOracle } from "../../calibrate/oracle.ts";
 import { runtime } from "../harness.ts";
 

@@ -39,7 +39,7 @@ function returning(model: Model, names: readonly string[]): Model {
 }
 
 /** Columns of a layer's input, one row per position: `positions × size`. */
-export function columnsOf(d: Dense, r: GramRequest): { rows: Float32Array; size: number } {
+function columnsOf(d: Dense, r: GramRequest): { rows: Float32Array; size: number } {
   const x = floats(d);
   const { dims } = d;
   if (r.unfold === null) {

@@ -1,9 +1,9 @@
+import type { Damage } from "../../../calibrate/switchboard.ts";
 import { createRng } from "../../../numeric/rng.ts";
 import { quantile } from "../../../numeric/stats.ts";
 import type { Candidates } from "./candidates.ts";
 import type { Bench } from "./measure.ts";
-import { placeWeights, places } from "./metric.ts";
-import type { Damage } from "../../../calibrate/switchboard.ts";
+import { places, placeWeights } from "./metric.ts";
 
 /** Measured joint noise over the sum of single noises: 1 where noises add up. */
 export interface Additivity {

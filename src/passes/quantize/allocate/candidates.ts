@@ -2,10 +2,10 @@ import { elementCount } from "../../../ir/dtype.ts";
 import { PatchBuilder } from "../../../ir/patch.ts";
 import { type Tensor, tensorBytes } from "../../../ir/tensor.ts";
 import type { PassContext } from "../../pass.ts";
-import type { Guard } from "../guards.ts";
-import { type Choice, plan, type QuantizeWeightsOptions, type Shared, STRICTNESS, shared } from "../plan.ts";
-import type { LayerBias } from "../layer-bias.ts";
 import { fittingOf } from "../fitting.ts";
+import type { Guard } from "../guards.ts";
+import type { LayerBias } from "../layer-bias.ts";
+import { type Choice, plan, type QuantizeWeightsOptions, type Shared, STRICTNESS, shared } from "../plan.ts";
 import { type Written, write } from "../write.ts";
 
 /** One form a weight can be stored in. */

@@ -3,7 +3,7 @@ import { fail } from "../../../diagnostics/index.ts";
 import type { Price } from "./budget.ts";
 import type { Candidates } from "./candidates.ts";
 import type { Bench } from "./measure.ts";
-import { type Metric, type Mix, metricDb, mixesOf, placeWeights, places } from "./metric.ts";
+import { type Metric, type Mix, metricDb, mixesOf, places, placeWeights } from "./metric.ts";
 import { type AllocationProblem, allocate, meanDb, type Neighbour, neighbours } from "./solve.ts";
 
 /** The forms chosen, with what was measured of them together. */

@@ -1,12 +1,12 @@
 import { convert, floats } from "../../../calibrate/dense.ts";
 import type { Oracle } from "../../../calibrate/statistics/types.ts";
 import { callWeights, type Damage, openSwitchboard, type Switch } from "../../../calibrate/switchboard.ts";
-import type { ValueId } from "../../../ir/graph.ts";
 import type { Dense } from "../../../ir/evaluator.ts";
+import type { ValueId } from "../../../ir/graph.ts";
 import { inlineTensor, type Tensor, type TensorReader, tensorBytes } from "../../../ir/tensor.ts";
 import type { PassContext } from "../../pass.ts";
-import type { Candidate, Candidates } from "./candidates.ts";
 import { correctedBias } from "../layer-bias.ts";
+import type { Candidate, Candidates } from "./candidates.ts";
 import { storedFloats } from "./stored.ts";
 
 /** Where noise is measured: the calls of a switchboard, or the weights themselves. */

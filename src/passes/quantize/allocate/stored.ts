@@ -4,8 +4,8 @@ import type { Dense } from "../../../ir/evaluator.ts";
 import type { Tensor, TensorReader } from "../../../ir/tensor.ts";
 import { castTensor } from "../../../runtime/kernels/cast.ts";
 import { dequantizeBlocks, dequantizeTensor } from "../../../runtime/kernels/dequantize.ts";
-import type { FitTensorOptions, FitTensors } from "../../../runtime/kernels/fit-weight.ts";
 import { elementsOf } from "../../../runtime/kernels/elements.ts";
+import type { FitTensorOptions, FitTensors } from "../../../runtime/kernels/fit-weight.ts";
 import type { Fitted } from "../../../targets/lower/weights.ts";
 import type { Written } from "../write.ts";
 

@@ -1,0 +1,175 @@
+/** Levels of an unsigned 8-bit grid above its lowest one. */
+export const U8_STEPS = 255;
+
+/** Extremes of one activation per model call and channel, call slowest. */
+export interface ChannelExtremes {
+  readonly calls: number;
+  readonly channels: number;
+  readonly min: Float64Array;
+  readonly max: Float64Array;
+}
+
+/**
+ * Extremes split into a shape over channels and a factor over calls, so that a channel at a call lies within
+ * `profile[call] · [low[channel], high[channel]]`.
+ */
+export interface TimeSplit {
+  /** Positive, mean 1. All ones when the range moves by less than the tolerance. */
+  readonly profile: Float64Array;
+  readonly low: Float64Array;
+  readonly high: Float64Array;
+}
+
+/** Smallest width a channel is given: a constant channel must still have a finite scale. */
+const SMALLEST_WIDTH = 1e-7;
+
+/**
+ * Separates what time does to a range from what distinguishes channels. The factor of a call is the importance-weighted
+ * root mean square of the channel widths at it. `importance` holds one non-negative number per channel (the energy of the
+ * weights that read it); `tolerance` is the ratio of largest to smallest factor below which time is ignored.
+ */
+export function splitTime(x: ChannelExtremes, importance: ArrayLike<number>, tolerance: number): TimeSplit {
+  const { calls, channels, min, max } = x;
+  let profile = new Float64Array(calls);
+  for (let t = 0; t < calls; t++) {
+    let sum = 0;
+    for (let c = 0; c < channels; c++) {
+      const i = t * channels + c;
+      sum += importance[c]! * Math.max(max[i]!, -min[i]!) ** 2;
+    }
+    profile[t] = Math.sqrt(sum);
+  }
+  const mean = profile.reduce((a, b) => a + b, 0) / calls;
+  const least = profile.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+  const most = profile.reduce((a, b) => Math.max(a, b), 0);
+  profile =
+    mean > 0 && least > 0 && most / least >= tolerance
+      ? profile.map((p) => p / mean)
+      : new Float64Array(calls).fill(1);
+  const low = new Float64Array(channels);
+  const high = new Float64Array(channels);
+  for (let t = 0; t < calls; t++)
+    for (let c = 0; c < channels; c++) {
+      const i = t * channels + c;
+      low[c] = Math.min(low[c]!, min[i]! / profile[t]!);
+      high[c] = Math.max(high[c]!, max[i]! / profile[t]!);
+    }
+  return { profile, low, high };
+}
+
+/** Values of one activation with time divided out, `rows × channels`. */
+export interface NormalisedSample {
+  readonly rows: number;
+  readonly values: Float32Array;
+}
+
+/** A grid per channel: x ≈ (q − zero) · scale[channel] · profile[call], q in 0..255. */
+export interface ActivationGrid {
+  readonly scale: Float64Array;
+  /** One zero point for all channels, or one per channel. */
+  readonly zero: Int32Array;
+}
+
+/** Shrink factors tried by the range search, from the full range down (BRECQ's grid, coarser). */
+const SHRINKS = Float64Array.from({ length: 12 }, (_, i) => 1 - 0.04 * i);
+
+/** Σ |x − x̂|^power of one channel of a sample on a grid. */
+function channelError(
+  sample: NormalisedSample,
+  channels: number,
+  c: number,
+  grid: { readonly scale: number; readonly zero: number },
+  power: number,
+): number {
+  const { scale, zero } = grid;
+  let sum = 0;
+  for (let r = 0; r < sample.rows; r++) {
+    const x = sample.values[r * channels + c]!;
+    const q = Math.min(U8_STEPS, Math.max(0, Math.round(x / scale) + zero));
+    const e = Math.abs(x - (q - zero) * scale);
+    sum += power === 2 ? e * e : e ** power;
+  }
+  return sum;
+}
+
+function widthOf(low: number, high: number): number {
+  return Math.max(high - low, SMALLEST_WIDTH);
+}
+
+/** The scale that fits [low, high] around a fixed zero point. */
+function scaleAround(low: number, high: number, zero: number): number {
+  const up = zero < U8_STEPS ? Math.max(high, 0) / (U8_STEPS - zero) : Number.POSITIVE_INFINITY;
+  const down = zero > 0 ? Math.max(-low, 0) / zero : low < 0 ? Number.POSITIVE_INFINITY : 0;
+  return Math.max(up, down, SMALLEST_WIDTH / U8_STEPS);
+}
+
+/** The shrink of a channel's scale with the least error on the sample. */
+function shrunk(
+  sample: NormalisedSample,
+  channels: number,
+  c: number,
+  full: { readonly scale: number; readonly zero: number },
+  power: number,
+): number {
+  if (sample.rows === 0) return full.scale;
+  let best = full.scale;
+  let least = Number.POSITIVE_INFINITY;
+  for (const f of SHRINKS) {
+    const scale = full.scale * f;
+    const error = channelError(sample, channels, c, { scale, zero: full.zero }, power);
+    if (error < least) {
+      least = error;
+      best = scale;
+    }
+  }
+  return best;
+}
+
+/**
+ * One zero point for all channels and a scale each: what a convolution with zero padding needs, since it pads with the
+ * zero point. The zero point is the one with the least importance-weighted rounding error Σ importance · scale².
+ */
+export function commonZeroGrid(
+  split: TimeSplit,
+  importance: ArrayLike<number>,
+  sample: NormalisedSample,
+  power: number,
+): ActivationGrid {
+  const channels = split.low.length;
+  let zero = 0;
+  let least = Number.POSITIVE_INFINITY;
+  for (let z = 0; z <= U8_STEPS; z++) {
+    let cost = 0;
+    for (let c = 0; c < channels; c++)
+      cost += importance[c]! * scaleAround(split.low[c]!, split.high[c]!, z) ** 2;
+    if (cost < least) {
+      least = cost;
+      zero = z;
+    }
+  }
+  const scale = Float64Array.from({ length: channels }, (_, c) =>
+    shrunk(sample, channels, c, { scale: scaleAround(split.low[c]!, split.high[c]!, zero), zero }, power),
+  );
+  return { scale, zero: Int32Array.of(zero) };
+}
+
+/** A scale and a zero point per channel; zero is exactly representable. */
+export function channelGrid(split: TimeSplit, sample: NormalisedSample, power: number): ActivationGrid {
+  const channels = split.low.length;
+  const scale = new Float64Array(channels);
+  const zero = new Int32Array(channels);
+  for (let c = 0; c < channels; c++) {
+    const low = Math.min(split.low[c]!, 0);
+    const high = Math.max(split.high[c]!, 0);
+    const full = widthOf(low, high) / U8_STEPS;
+    zero[c] = Math.min(U8_STEPS, Math.max(0, Math.round(-low / full)));
+    scale[c] = shrunk(sample, channels, c, { scale: full, zero: zero[c]! }, power);
+  }
+  return { scale, zero };
+}
+
+/** A sample whose calls are divided by the profile: `calls × rows × channels` in, the same order out. */
+export function withoutTime(sample: Float32Array, profile: Float64Array): Float32Array {
+  const each = sample.length / profile.length;
+  return sample.map((v, i) => v / profile[Math.floor(i / each)]!);
+}

@@ -1,0 +1,241 @@
+import { DTYPES } from "../../../ir/dtype.ts";
+import { type Graph, intAttr, type ValueId } from "../../../ir/graph.ts";
+import type { PatchBuilder } from "../../../ir/patch.ts";
+import { f32Tensor, i64Tensor } from "../../../ir/tensor.ts";
+
+/** How a range moves along the trajectory: a factor per calibrated call; `null` when it does not. */
+export type Profile = Float64Array | null;
+
+/** Factors of an activation's range on an even grid of timesteps, looked up by the graph's timestep input. */
+interface Grid {
+  readonly first: number;
+  readonly step: number;
+  readonly rows: number;
+}
+
+/** A request for `base[i] · Π profile^power`, one vector of numbers. */
+interface Wanted {
+  readonly base: Float64Array;
+  readonly over: number | null;
+  readonly under: number | null;
+  readonly out: ValueId;
+}
+
+/** A request for round(beta / p_in + gamma · p_out / p_in) as int32. */
+interface WantedBias {
+  readonly beta: Float64Array;
+  readonly gamma: Float64Array;
+  readonly input: number | null;
+  readonly output: number | null;
+  readonly out: ValueId;
+}
+
+/**
+ * Scales that follow the timestep. Layers ask for scalars, vectors and biases while they are written; {@link Clock.emit}
+ * then adds one lookup for all of them: a table with a row per calibrated timestep, interpolated between rows, so that
+ * any schedule works. A batch with several timesteps takes the widest range of them.
+ */
+export interface Clock {
+  /** base · profile as a float32 vector (length 1: a scale for a whole tensor). */
+  scale(base: ArrayLike<number>, profile: Profile): ValueId;
+  /** round(beta / input + gamma · output / input) as an int32 vector, the bias of an integer convolution. */
+  bias(
+    beta: ArrayLike<number>,
+    gamma: ArrayLike<number>,
+    profiles: { readonly input: Profile; readonly output: Profile },
+  ): ValueId;
+  /** Adds the nodes. Returns how many profiles move and the bytes of the table. */
+  emit(): { readonly profiles: number; readonly bytes: number };
+}
+
+/** An even grid as fine as the calibrated steps, and each profile on it. */
+function gridOf(timesteps: readonly number[]): Grid | null {
+  const first = Math.min(...timesteps);
+  const last = Math.max(...timesteps);
+  if (!(last > first)) return null;
+  const rows = new Set(timesteps).size;
+  return { first, step: (last - first) / (rows - 1), rows };
+}
+
+/** Linear interpolation of a profile over timesteps at the rows of a grid. */
+function onGrid(profile: Float64Array, timesteps: readonly number[], grid: Grid): Float32Array {
+  const order = timesteps.map((_, i) => i).sort((a, b) => timesteps[a]! - timesteps[b]!);
+  return Float32Array.from({ length: grid.rows }, (_, r) => {
+    const t = grid.first + r * grid.step;
+    let k = 0;
+    while (k + 2 < order.length && timesteps[order[k + 1]!]! <= t) k++;
+    const [a, b] = [order[k]!, order[Math.min(k + 1, order.length - 1)]!];
+    const span = timesteps[b]! - timesteps[a]!;
+    const f = span > 0 ? Math.min(1, Math.max(0, (t - timesteps[a]!) / span)) : 0;
+    return profile[a]! * (1 - f) + profile[b]! * f;
+  });
+}
+
+/** Starts a clock on a graph. `timestep` is the graph input; `timesteps` those of the calibrated calls. */
+export function createClock(options: {
+  readonly graph: Graph;
+  readonly patch: PatchBuilder;
+  readonly timestep: ValueId | null;
+  readonly timesteps: readonly number[];
+}): Clock {
+  const { graph, patch, timestep, timesteps } = options;
+  const grid = timestep === null ? null : gridOf(timesteps);
+  const profiles: Float32Array[] = [];
+  const known = new Map<Float64Array, number>();
+  const scales: Wanted[] = [];
+  const biases: WantedBias[] = [];
+  let fresh = 0;
+
+  const register = (p: Profile): number | null => {
+    if (p === null || grid === null) return null;
+    let at = known.get(p);
+    if (at === undefined) {
+      at = profiles.length;
+      profiles.push(onGrid(p, timesteps, grid));
+      known.set(p, at);
+    }
+    return at;
+  };
+
+  const node = (op: string, inputs: readonly (ValueId | null)[], attrs = {}): ValueId =>
+    patch.node({ op, name: `clock/${op}${fresh++}`, inputs, attrs })[0];
+  const f32 = (v: ArrayLike<number>, dims?: readonly number[]): ValueId =>
+    patch.constant(f32Tensor(v, dims), "clock");
+  const i64 = (v: readonly number[], dims?: readonly number[]): ValueId =>
+    patch.constant(i64Tensor(v, dims), "clock");
+
+  /** The interpolated row of the table for the timesteps at hand, `[profiles]`. */
+  function row(g: Grid): ValueId {
+    const cast = node("Cast", [timestep], { to: intAttr(DTYPES.f32.onnx) });
+    const t = node("Reshape", [cast, i64([-1, 1])]);
+    const position = node("Mul", [node("Sub", [t, f32([g.first], [])]), f32([1 / g.step], [])]);
+    const u = node("Clip", [position, f32([0], []), f32([g.rows - 1], [])]);
+    const low = node("Floor", [u]);
+    const high = node("Min", [node("Add", [low, f32([1], [])]), f32([g.rows - 1], [])]);
+    const values = new Float32Array(g.rows * profiles.length);
+    for (const [l, p] of profiles.entries())
+      for (let r = 0; r < g.rows; r++) values[r * profiles.length + l] = p[r]!;
+    const table = patch.constant(f32Tensor(values, [g.rows, profiles.length]), "clock.table");
+    const at = (v: ValueId): ValueId => {
+      const index = node("Reshape", [node("Cast", [v], { to: intAttr(DTYPES.i64.onnx) }), i64([-1])]);
+      return node("Gather", [table, index], { axis: intAttr(0) });
+    };
+    const [a, b] = [at(low), at(high)];
+    const mixed = node("Add", [a, node("Mul", [node("Sub", [b, a]), node("Sub", [u, low])])]);
+    return node("ReduceMax", [mixed, i64([0])], { keepdims: intAttr(0) });
+  }
+
+  /** The factors of some profiles as a column, ones where a request has none. */
+  function column(padded: ValueId, of: readonly (number | null)[]): ValueId {
+    const index = i64(of.map((p) => p ?? profiles.length));
+    return node("Reshape", [node("Gather", [padded, index], { axis: intAttr(0) }), i64([-1, 1])]);
+  }
+
+  /** Cuts a matrix into its rows and gives them to the values that were promised. */
+  function deal(matrix: ValueId, length: number, outs: readonly ValueId[]): void {
+    const flat = node("Reshape", [matrix, i64([-1])]);
+    if (outs.length === 1) {
+      patch.insert({ ...plain("Identity"), inputs: [flat], outputs: [outs[0]!], attrs: new Map() });
+      return;
+    }
+    const split = i64(outs.map(() => length));
+    patch.insert({
+      ...plain("Split"),
+      inputs: [flat, split],
+      outputs: outs,
+      attrs: new Map([["axis", intAttr(0)]]),
+    });
+  }
+  const plain = (op: string) => ({
+    id: graph.ids.node(),
+    name: `clock/${op}${fresh++}`,
+    domain: "",
+    op,
+    overload: "",
+  });
+
+  function byLength<T>(items: readonly T[], length: (t: T) => number): Map<number, T[]> {
+    const groups = new Map<number, T[]>();
+    for (const i of items) groups.set(length(i), [...(groups.get(length(i)) ?? []), i]);
+    return groups;
+  }
+  const matrix = (rows: readonly Float64Array[], length: number): ValueId => {
+    const all = new Float32Array(rows.length * length);
+    for (const [i, r] of rows.entries()) all.set(r, i * length);
+    return f32(all, [rows.length, length]);
+  };
+
+  return {
+    scale(base, profile) {
+      const p = register(profile);
+      const values = Float64Array.from(base);
+      if (p === null) return patch.constant(f32Tensor(values), "s");
+      const out = patch.value("s");
+      scales.push({ base: values, over: p, under: null, out });
+      return out;
+    },
+    bias(beta, gamma, { input, output }) {
+      const [i, o] = [register(input), register(output)];
+      const b = Float64Array.from(beta);
+      const g = Float64Array.from(gamma);
+      const out = patch.value("b");
+      biases.push({ beta: b, gamma: g, input: i, output: o, out });
+      return out;
+    },
+    emit() {
+      if (scales.length === 0 && biases.length === 0) return { profiles: 0, bytes: 0 };
+      const one = f32([1]);
+      const factors =
+        grid === null || profiles.length === 0 ? one : node("Concat", [row(grid), one], { axis: intAttr(0) });
+      for (const [length, group] of byLength(scales, (s) => s.base.length)) {
+        const by = column(
+          factors,
+          group.map((s) => s.over),
+        );
+        const product = node("Mul", [
+          matrix(
+            group.map((s) => s.base),
+            length,
+          ),
+          by,
+        ]);
+        deal(
+          product,
+          length,
+          group.map((s) => s.out),
+        );
+      }
+      for (const [length, group] of byLength(biases, (s) => s.beta.length)) {
+        const input = column(
+          factors,
+          group.map((s) => s.input),
+        );
+        const output = column(
+          factors,
+          group.map((s) => s.output),
+        );
+        const shifted = node("Mul", [
+          matrix(
+            group.map((s) => s.gamma),
+            length,
+          ),
+          output,
+        ]);
+        const sum = node("Add", [
+          matrix(
+            group.map((s) => s.beta),
+            length,
+          ),
+          shifted,
+        ]);
+        const rounded = node("Round", [node("Div", [sum, input])]);
+        deal(
+          node("Cast", [rounded], { to: intAttr(DTYPES.i32.onnx) }),
+          length,
+          group.map((s) => s.out),
+        );
+      }
+      return { profiles: profiles.length, bytes: grid === null ? 0 : 4 * grid.rows * profiles.length };
+    },
+  };
+}

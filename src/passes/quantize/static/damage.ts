@@ -1,0 +1,121 @@
+import type { CallErrors, Oracle } from "../../../calibrate/statistics/types.ts";
+import type { Model } from "../../../ir/graph.ts";
+import { ratioDb } from "../../../numeric/energy.ts";
+import type { SitePlan } from "./plan.ts";
+
+/** SQNR of the guided output that has to remain on the calibration trajectory, in dB. */
+export interface FidelityFloor {
+  readonly mean: number;
+  readonly worst: number;
+}
+
+/** A site that could be quantized, what it would save, and what it alone costs. */
+export interface Candidate {
+  readonly plan: SitePlan;
+  /** Estimated seconds saved per run. */
+  readonly gain: number;
+  readonly alone: CallErrors;
+}
+
+/** What was chosen. */
+export interface Choice {
+  readonly kept: readonly Candidate[];
+  readonly dropped: readonly Candidate[];
+  /** Measured with all kept sites together; `null` when nothing is kept. */
+  readonly together: CallErrors | null;
+  /** Measured noise over the sum of what the kept sites cost alone: 1 where damages add up. */
+  readonly additivity: number;
+}
+
+/** Calls that damages are measured on: the ends of the trajectory, where damage peaks, and some between. */
+const MEASURED_CALLS = 8;
+/** Rounds of dropping and measuring again. */
+const ROUNDS = 6;
+
+/** Indices of `count` calls spread over all of them, both ends included. */
+export function spreadCalls(total: number, count: number = MEASURED_CALLS): number[] {
+  if (total <= count) return Array.from({ length: total }, (_, i) => i);
+  return Array.from({ length: count }, (_, i) => Math.round((i * (total - 1)) / (count - 1)));
+}
+
+function noiseOf(candidates: readonly Candidate[], calls: number): Float64Array {
+  const sum = new Float64Array(calls);
+  for (const c of candidates) c.alone.noise.forEach((n, t) => (sum[t]! += n));
+  return sum;
+}
+
+/** What each call's noise weighs for the goals that are missed: the slope of its decibels. `null`: all goals are met. */
+function slopes(signal: Float64Array, noise: Float64Array, floor: FidelityFloor): Float64Array | null {
+  const db = Array.from(signal, (s, t) => ratioDb(s, noise[t]!));
+  const mean = db.reduce((a, b) => a + b, 0) / db.length;
+  const out = new Float64Array(db.length);
+  let missed = false;
+  if (mean < floor.mean) {
+    missed = true;
+    for (let t = 0; t < out.length; t++) out[t] = out[t]! + 1 / noise[t]! / out.length;
+  }
+  for (const [t, d] of db.entries())
+    if (d < floor.worst) {
+      missed = true;
+      out[t] = out[t]! + 1 / noise[t]!;
+    }
+  return missed ? out : null;
+}
+
+/** Takes away sites, the most damage per second first, until the predicted noise meets the floor. */
+function drop(
+  kept: Candidate[],
+  signal: Float64Array,
+  factor: Float64Array,
+  floor: FidelityFloor,
+): Candidate[] {
+  const dropped: Candidate[] = [];
+  while (kept.length > 0) {
+    const noise = noiseOf(kept, signal.length).map((n, t) => n * factor[t]!);
+    const weight = slopes(signal, noise, floor);
+    if (weight === null) break;
+    const price = (c: Candidate): number =>
+      c.alone.noise.reduce((sum, n, t) => sum + n * factor[t]! * weight[t]!, 0) / Math.max(c.gain, 1e-9);
+    let worst = 0;
+    for (let i = 1; i < kept.length; i++) if (price(kept[i]!) > price(kept[worst]!)) worst = i;
+    dropped.push(...kept.splice(worst, 1));
+  }
+  return dropped;
+}
+
+/**
+ * Chooses which sites stay quantized so that the network's output keeps a fidelity, giving up as little speed as it can.
+ * Noise energies of single sites are added up to predict; the choice is then measured as a whole, the prediction
+ * corrected by what was found, and more sites dropped while the floor is missed. `build` makes the model with some sites
+ * quantized.
+ */
+export async function chooseSites(
+  candidates: readonly Candidate[],
+  floor: FidelityFloor,
+  o: {
+    readonly oracle: Oracle;
+    readonly calls: readonly number[];
+    readonly build: (plans: readonly SitePlan[]) => Model;
+  },
+): Promise<Choice> {
+  const kept = [...candidates];
+  const dropped: Candidate[] = [];
+  let together: CallErrors | null = null;
+  let additivity = 1;
+  const [first] = candidates;
+  if (first === undefined) return { kept, dropped, together, additivity };
+  const { signal } = first.alone;
+  let factor = new Float64Array(signal.length).fill(1);
+  for (let round = 0; round < ROUNDS; round++) {
+    const gone = drop(kept, signal, factor, floor);
+    dropped.push(...gone);
+    if (kept.length === 0) return { kept, dropped, together: null, additivity };
+    if (gone.length === 0 && together !== null) break;
+    together = await o.oracle.errors(o.build(kept.map((c) => c.plan)), o.calls);
+    const predicted = noiseOf(kept, signal.length);
+    const found = together.noise;
+    factor = predicted.map((p, t) => (p > 0 ? found[t]! / p : 1));
+    additivity = found.reduce((a, b) => a + b, 0) / predicted.reduce((a, b) => a + b, 0);
+  }
+  return { kept, dropped, together, additivity };
+}

@@ -1,0 +1,108 @@
+import type { Statistics, ValueStatistics } from "../../../calibrate/statistics/types.ts";
+import {
+  type ActivationGrid,
+  type ChannelExtremes,
+  channelGrid,
+  commonZeroGrid,
+  type NormalisedSample,
+  splitTime,
+  withoutTime,
+} from "../../../numeric/quantize/activation.ts";
+import type { Profile } from "./clock.ts";
+
+/** The grid of one activation: x ≈ (q − zero) · scale · profile. */
+export interface Quantizer extends ActivationGrid {
+  readonly profile: Profile;
+  /** Mean of x / profile per channel, over all calls. */
+  readonly mean: Float64Array;
+}
+
+/** How activations are gridded. */
+export interface GridSettings {
+  /** Follow the timestep when the range moves by at least this ratio; Infinity: one scale for all steps. */
+  readonly timeTolerance: number;
+  /** Power of the error the range search minimises. */
+  readonly power: number;
+}
+
+function extremesOf(v: ValueStatistics, calls: number): ChannelExtremes {
+  return { calls, channels: v.channels, min: v.min, max: v.max };
+}
+
+/** All channels as one. */
+function pooled(v: ValueStatistics, calls: number): ChannelExtremes {
+  const min = new Float64Array(calls).fill(Number.POSITIVE_INFINITY);
+  const max = new Float64Array(calls).fill(Number.NEGATIVE_INFINITY);
+  for (let i = 0; i < v.min.length; i++) {
+    const t = Math.floor(i / v.channels);
+    min[t] = Math.min(min[t]!, v.min[i]!);
+    max[t] = Math.max(max[t]!, v.max[i]!);
+  }
+  return { calls, channels: 1, min, max };
+}
+
+function meanOf(v: ValueStatistics, calls: number, profile: Float64Array): Float64Array {
+  const mean = new Float64Array(v.channels);
+  for (let t = 0; t < calls; t++)
+    for (let c = 0; c < v.channels; c++)
+      mean[c] = mean[c]! + v.mean[t * v.channels + c]! / profile[t]! / calls;
+  return mean;
+}
+
+/**
+ * `common`: a scale per channel around one zero point. `channel`: a scale and zero point per channel. `tensor`: one of
+ * each.
+ */
+export type Granularity = "common" | "channel" | "tensor";
+
+/** Groups of channels that share a range get the widest of it. */
+function shareRanges(x: ChannelExtremes, sources: Int32Array): ChannelExtremes {
+  const min = x.min.slice();
+  const max = x.max.slice();
+  const groups = Math.max(...sources) + 1;
+  for (let t = 0; t < x.calls; t++) {
+    const low = new Float64Array(groups).fill(Number.POSITIVE_INFINITY);
+    const high = new Float64Array(groups).fill(Number.NEGATIVE_INFINITY);
+    for (const [c, g] of sources.entries()) {
+      low[g] = Math.min(low[g]!, x.min[t * x.channels + c]!);
+      high[g] = Math.max(high[g]!, x.max[t * x.channels + c]!);
+    }
+    for (const [c, g] of sources.entries()) {
+      min[t * x.channels + c] = low[g]!;
+      max[t * x.channels + c] = high[g]!;
+    }
+  }
+  return { ...x, min, max };
+}
+
+/** What a grid is chosen from. */
+export interface Gridded {
+  readonly statistics: Statistics;
+  readonly value: ValueStatistics;
+  /** One number per channel: how much an error of it weighs. */
+  readonly importance: ArrayLike<number>;
+  readonly granularity: Granularity;
+  /** Channels with equal numbers share a range; `null`: each has its own. */
+  readonly sources: Int32Array | null;
+}
+
+/** Chooses the grid of an activation from its statistics. */
+export function quantizerOf(x: Gridded, settings: GridSettings): Quantizer {
+  const { statistics, value: v, importance, granularity, sources } = x;
+  const calls = statistics.calls.length;
+  const tensor =
+    granularity === "tensor" || (granularity === "common" && sources === null && v.channels === 1);
+  const own = tensor ? pooled(v, calls) : extremesOf(v, calls);
+  const extremes = sources === null || tensor ? own : shareRanges(own, sources);
+  const weights = tensor ? [1] : importance;
+  const split = splitTime(extremes, weights, settings.timeTolerance);
+  const values = withoutTime(v.sample, split.profile);
+  // A shared range is not searched channel by channel: that would undo the sharing.
+  const sample: NormalisedSample = { values, rows: sources === null ? values.length / extremes.channels : 0 };
+  const grid =
+    granularity === "channel"
+      ? channelGrid(split, sample, settings.power)
+      : commonZeroGrid(split, weights, sample, settings.power);
+  const moves = split.profile.some((p) => p !== 1);
+  return { ...grid, profile: moves ? split.profile : null, mean: meanOf(v, calls, split.profile) };
+}

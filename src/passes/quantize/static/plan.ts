@@ -1,0 +1,107 @@
+import type { Statistics } from "../../../calibrate/statistics/types.ts";
+import type { Graph } from "../../../ir/graph.ts";
+import type { InferredShapes } from "../../../ir/infer.ts";
+import type { Tensor, TensorReader } from "../../../ir/tensor.ts";
+import type { SaturationRule } from "../../../numeric/quantize/saturation.ts";
+import { asF32 } from "../../../runtime/kernels/elements.ts";
+import { type Fold, findFold } from "./fold.ts";
+import { type Granularity, type GridSettings, type Quantizer, quantizerOf } from "./grids.ts";
+import { channelSources } from "./segments.ts";
+import type { Site, StaticLayer } from "./sites.ts";
+import { fitWeight, inputEnergy, type WeightFit } from "./weights.ts";
+
+/** How finely the inputs and outputs of convolutions are gridded. */
+export type Activations = "tensor" | "source" | "channel";
+
+/** What plans depend on besides the statistics. */
+export interface PlanSettings extends GridSettings {
+  readonly saturation: SaturationRule;
+  readonly activations: Activations;
+  readonly smooth: boolean;
+  readonly correctBias: boolean;
+}
+
+/** One layer with its numbers. */
+export interface LayerPlan {
+  readonly layer: StaticLayer;
+  readonly fit: WeightFit;
+  /** Bias in units of the output, the mean of the weights' rounding error taken out; `null` for none. */
+  readonly bias: Float64Array | null;
+  /** Grid of the result; `null` where it stays float. */
+  readonly output: Quantizer | null;
+}
+
+/** One activation with its grid, and the layers that read it. Plain numbers: a site can be written into any copy. */
+export interface SitePlan {
+  readonly site: Site;
+  readonly input: Quantizer;
+  /** Scale per channel that is written into the weights; ones where the tensor has one scale. */
+  readonly base: Float64Array;
+  readonly fold: Fold | null;
+  readonly layers: readonly LayerPlan[];
+}
+
+/** What planning may ask. */
+export interface PlanContext {
+  readonly graph: Graph;
+  readonly shapes: InferredShapes;
+  readonly reader: TensorReader;
+  readonly statistics: Statistics;
+}
+
+async function floatsOf(reader: TensorReader, t: Tensor): Promise<Float32Array> {
+  return asF32({ dtype: t.dtype, dims: t.dims, bytes: await reader.read(t) });
+}
+
+/** Grids and scales of one site; `null` when statistics of it are missing. */
+export async function planSite(
+  site: Site,
+  settings: PlanSettings,
+  ctx: PlanContext,
+): Promise<SitePlan | null> {
+  const { graph, shapes, reader, statistics } = ctx;
+  const x = statistics.value(site.name);
+  if (x === undefined) return null;
+  const weights: Float32Array[] = [];
+  const importance = new Float64Array(site.channels);
+  for (const l of site.layers) {
+    const w = await floatsOf(reader, l.weight);
+    weights.push(w);
+    inputEnergy(w, l).forEach((e, c) => {
+      importance[c] = importance[c]! + e;
+    });
+  }
+  const conv = site.kind === "conv";
+  const fold = conv || !settings.smooth ? null : findFold(graph, shapes, site);
+  const fine: Granularity = settings.activations === "tensor" ? "tensor" : "common";
+  const granularity = conv ? fine : fold !== null ? "common" : "tensor";
+  const sources =
+    conv && settings.activations === "source"
+      ? channelSources(graph, shapes, site.value, site.channels)
+      : null;
+  const input = quantizerOf({ statistics, value: x, importance, granularity, sources }, settings);
+  const base = input.scale.length === 1 ? new Float64Array(site.channels).fill(1) : input.scale;
+  const mean = input.mean.map((m, c) => m / base[c]!);
+  const layers: LayerPlan[] = [];
+  for (const [i, layer] of site.layers.entries()) {
+    const fit = fitWeight(weights[i]!, layer, { factor: base, mean, rule: settings.saturation });
+    let output: Quantizer | null = null;
+    if (conv) {
+      const y = statistics.value(graph.value(layer.output).name);
+      if (y === undefined) return null;
+      const even = new Float64Array(layer.outputs).fill(1);
+      const per: Granularity = settings.activations === "channel" ? "channel" : "tensor";
+      output = quantizerOf(
+        { statistics, value: y, importance: even, granularity: per, sources: null },
+        settings,
+      );
+    }
+    const given = layer.bias === null ? null : await floatsOf(reader, layer.bias);
+    const bias =
+      given === null && !settings.correctBias
+        ? null
+        : Float64Array.from(fit.shift, (s, n) => (given?.[n] ?? 0) - (settings.correctBias ? s : 0));
+    layers.push({ layer, fit, bias, output });
+  }
+  return { site, input, base, fold, layers };
+}

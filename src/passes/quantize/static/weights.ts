@@ -1,0 +1,62 @@
+import { exactScale, type SaturationRule } from "../../../numeric/quantize/saturation.ts";
+import { splitAxis } from "../../../runtime/kernels/kernel.ts";
+import type { StaticLayer } from "./sites.ts";
+
+/** Rows of a weight in the order an integer kernel sums them: taps slowest, input channels fastest. */
+export function kernelRows(w: Float32Array, layer: StaticLayer, factor: ArrayLike<number>): Float32Array[] {
+  const { dims } = layer.weight;
+  const { inner: strideOut } = splitAxis(dims, layer.outAxis);
+  const { inner: strideIn } = splitAxis(dims, layer.inAxis);
+  const taps = w.length / (layer.outputs * layer.channels);
+  return Array.from({ length: layer.outputs }, (_, n) => {
+    const row = new Float32Array(taps * layer.channels);
+    for (let t = 0; t < taps; t++)
+      for (let c = 0; c < layer.channels; c++)
+        row[t * layer.channels + c] = w[n * strideOut + c * strideIn + t]! * factor[c]!;
+    return row;
+  });
+}
+
+/** Σ w² per input channel: how much an error of that channel weighs in the layer's output. */
+export function inputEnergy(w: Float32Array, layer: StaticLayer): Float64Array {
+  const { length, inner } = splitAxis(layer.weight.dims, layer.inAxis);
+  const sum = new Float64Array(length);
+  for (let i = 0; i < w.length; i++) {
+    const c = Math.floor(i / inner) % length;
+    sum[c] = sum[c]! + w[i]! ** 2;
+  }
+  return sum;
+}
+
+/** A weight's scale per output channel, and what quantizing it does to the mean of the output. */
+export interface WeightFit {
+  readonly scale: Float32Array;
+  /** Σ (ŵ − w) · mean per output channel, in units of the output. */
+  readonly shift: Float64Array;
+  /** Relative squared error of the weights as the activations see them. */
+  readonly error: number;
+}
+
+/** Fits scales under a saturation rule. `factor` and `mean` are per input channel; `mean` is that of x / factor. */
+export function fitWeight(
+  w: Float32Array,
+  layer: StaticLayer,
+  o: { readonly factor: ArrayLike<number>; readonly mean: ArrayLike<number>; readonly rule: SaturationRule },
+): WeightFit {
+  const { factor, mean, rule } = o;
+  const scale = new Float32Array(layer.outputs);
+  const shift = new Float64Array(layer.outputs);
+  let noise = 0;
+  let signal = 0;
+  for (const [n, row] of kernelRows(w, layer, factor).entries()) {
+    const s = Math.fround(exactScale(row, rule));
+    scale[n] = s;
+    for (let k = 0; k < row.length; k++) {
+      const e = Math.min(127, Math.max(-127, Math.round(row[k]! / s))) * s - row[k]!;
+      shift[n] = shift[n]! + e * mean[k % layer.channels]!;
+      noise += e * e;
+      signal += row[k]! ** 2;
+    }
+  }
+  return { scale, shift, error: signal > 0 ? noise / signal : 0 };
+}

@@ -1,0 +1,115 @@
+import type { Graph, ValueId } from "../../../ir/graph.ts";
+import type { InferredShapes } from "../../../ir/infer.ts";
+import type { PatchBuilder } from "../../../ir/patch.ts";
+import { f32Tensor } from "../../../ir/tensor.ts";
+import { quantizeScaled } from "../../../runtime/kernels/quantize-scaled.ts";
+import { sliceTensor } from "../../../runtime/kernels/slice.ts";
+import {
+  integerConv,
+  integerMatMul,
+  type QuantizedActivation,
+  quantizeActivation,
+  u8Constant,
+} from "../../../targets/lower/integer.ts";
+import type { Clock } from "./clock.ts";
+import type { LayerPlan, SitePlan } from "./plan.ts";
+import { splitAfter } from "./segments.ts";
+
+/** Zero point the convolution's own result is written around; channels get theirs in the DequantizeLinear behind. */
+const OUTPUT_ZERO = 128;
+
+/** Where sites are written. */
+export interface Writing {
+  readonly graph: Graph;
+  readonly shapes: InferredShapes;
+  readonly patch: PatchBuilder;
+  readonly clock: Clock;
+}
+
+const at = (values: ArrayLike<number>, n: number): number => values[values.length === 1 ? 0 : n]!;
+
+function weightOf({ layer, fit }: LayerPlan, base: Float64Array) {
+  return quantizeScaled(layer.weight, {
+    outAxis: layer.outAxis,
+    inAxis: layer.inAxis,
+    factor: f32Tensor(base),
+    scale: f32Tensor(fit.scale),
+  });
+}
+
+/** A linear layer; one product per part where its result is only split evenly. */
+function writeMatMul(w: Writing, plan: LayerPlan, base: Float64Array, input: QuantizedActivation): void {
+  const { graph, shapes, patch } = w;
+  const { layer, fit, bias } = plan;
+  const weight = weightOf(plan, base);
+  const split = splitAfter(graph, shapes, layer.output);
+  const parts = split?.parts ?? 1;
+  const size = layer.outputs / parts;
+  for (let p = 0; p < parts; p++) {
+    const [start, end] = [p * size, (p + 1) * size];
+    const out = integerMatMul(patch, {
+      input,
+      weight: parts === 1 ? weight : sliceTensor(weight, { axis: 1, start, end }),
+      weightScale: f32Tensor(fit.scale.slice(start, end)),
+      bias: bias === null ? null : f32Tensor(bias.slice(start, end)),
+      node: parts === 1 ? layer.node.name : `${layer.node.name}/${p}`,
+      name: `w${layer.output}.${p}`,
+    });
+    patch.redirect(split === null ? layer.output : split.node.outputs[p]!, out);
+  }
+  if (split !== null) patch.remove(split.node.id);
+  if (layer.biasNode !== null) patch.remove(layer.biasNode.id);
+}
+
+function writeConv(
+  w: Writing,
+  plan: LayerPlan,
+  base: Float64Array,
+  input: QuantizedActivation & Pick<SitePlan["input"], "profile">,
+): void {
+  const { patch, clock } = w;
+  const { layer, fit, bias } = plan;
+  const y = plan.output!;
+  const scales = Float64Array.from({ length: layer.outputs }, (_, n) => at(y.scale, n));
+  const zeros = Uint8Array.from(scales, (_, n) => at(y.zero, n));
+  const beta = Float64Array.from(scales, (_, n) => (bias?.[n] ?? 0) / fit.scale[n]!);
+  const gamma = scales.map((s, n) => ((zeros[n]! - OUTPUT_ZERO) * s) / fit.scale[n]!);
+  const out = integerConv(patch, layer.node, {
+    input,
+    weight: weightOf(plan, base),
+    weightScale: f32Tensor(fit.scale.map((s, n) => s / scales[n]!)),
+    bias: clock.bias(beta, gamma, { input: input.profile, output: y.profile }),
+    outputFactor: clock.scale([1], y.profile),
+    outputZero: u8Constant(patch, [OUTPUT_ZERO], false),
+    outputScale: clock.scale(scales, y.profile),
+    outputZeros: u8Constant(patch, zeros, true),
+    name: `w${layer.output}`,
+  });
+  patch.redirect(layer.output, out);
+}
+
+/** Quantizes the activation of a site once and replaces its layers by integer ones. */
+export function writeSite(w: Writing, plan: SitePlan): void {
+  const { patch, clock } = w;
+  const { site, input: q, base } = plan;
+  const perChannel = q.scale.length > 1;
+  plan.fold?.apply(
+    patch,
+    base.map((s) => 1 / s),
+  );
+  const zero = u8Constant(patch, [q.zero[0]!], false);
+  const scale = clock.scale(perChannel ? [1] : q.scale, q.profile);
+  const vector = perChannel && plan.fold === null;
+  const value: ValueId = quantizeActivation(patch, site.value, {
+    scale: vector ? clock.scale(q.scale, q.profile) : scale,
+    zero: vector ? u8Constant(patch, new Uint8Array(site.channels).fill(q.zero[0]!), true) : zero,
+    axis: site.axis,
+    name: `q${site.value}`,
+  });
+  const input = { value, scale, zero, profile: q.profile };
+  for (const layer of plan.layers) {
+    if (site.kind === "matmul") writeMatMul(w, layer, base, input);
+    else writeConv(w, layer, base, input);
+    patch.remove(layer.layer.node.id);
+  }
+}
