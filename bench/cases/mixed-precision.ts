@@ -22,14 +22,17 @@ interface Sizes {
   readonly w8: number;
 }
 
-/** Every layer at 4 bits, then 8 bits for layers in the given order while the bytes last. */
+/**
+ * Every layer at 4 bits, then 8 bits for layers in the given order up to the first that no longer fits. Going on to
+ * smaller ones would give 8 bits to the first and last layer, the smallest of all, and so know what matters.
+ */
 function fill(order: readonly Sizes[], bytes: number): Record<string, "w4" | "w8"> {
   let left = bytes - order.reduce((n, l) => n + l.w4, 0);
   const out: Record<string, "w4" | "w8"> = {};
   for (const l of order) {
-    const fits = l.w8 - l.w4 <= left;
-    out[l.name] = fits ? "w8" : "w4";
-    if (fits) left -= l.w8 - l.w4;
+    left -= l.w8 - l.w4;
+    out[l.name] = left >= 0 ? "w8" : "w4";
+    if (left < 0) left = Number.NEGATIVE_INFINITY;
   }
   return out;
 }
@@ -77,7 +80,7 @@ async function compare(t: Trained, method: "rtn" | "gptq", context: BenchContext
     rows.push([t.name, method, what, bits, bytes, j.mean, j.worst, j.psnr]);
     context.say(`${t.name}, ${method}, ${what}: ${bits.toFixed(2)} bits, ${j.mean.toFixed(2)} dB`);
   };
-  const build = async (what: string, pass: string, options: Readonly<Record<string, unknown>>) => {
+  const build = async (pass: string, options: Readonly<Record<string, unknown>>) => {
     const out = context.scratch.fresh(t.name);
     const made = await buildAndJudge({
       source,
@@ -91,7 +94,7 @@ async function compare(t: Trained, method: "rtn" | "gptq", context: BenchContext
   };
   const sizes = new Map<string, Partial<Record<"w4" | "w8", number>>>();
   for (const format of ["w4", "w8"] as const) {
-    const made = await build(`all ${format}`, "quantize-weights", { format, method, ...BARE });
+    const made = await build("quantize-weights", { format, method, ...BARE });
     const stored = made.lines.filter((d) => d.to === format && d.bytesAfter !== undefined);
     elements = stored.reduce((n, d) => n + d.bytesBefore! / 4, 0);
     for (const d of stored) sizes.set(d.node, { ...sizes.get(d.node), [format]: d.bytesAfter! });
@@ -101,7 +104,7 @@ async function compare(t: Trained, method: "rtn" | "gptq", context: BenchContext
   const layers = [...sizes].map(([name, s]): Sizes => ({ name, w4: s.w4!, w8: s.w8! }));
   const mixed = async (averageBits: number) => {
     const options = { budget: { averageBits }, guards: false, weights: { method } };
-    const made = await build(`allocated, ${averageBits} bits`, "allocate-bits", options);
+    const made = await build("allocate-bits", options);
     const all = decisionsOf(made.report, t.component, "allocate-bits");
     const stored = all.find((d) => d.rule === "allocation")!.bytesAfter!;
     add(`allocated, ${averageBits} bits`, (8 * stored) / elements, made, made.bytes);
@@ -118,7 +121,7 @@ async function compare(t: Trained, method: "rtn" | "gptq", context: BenchContext
   let best = Number.NEGATIVE_INFINITY;
   for (const [what, order] of orders) {
     const assign = fill(order, five.stored);
-    const made = await build(what, "quantize-weights", { method, ...BARE, assign });
+    const made = await build("quantize-weights", { method, ...BARE, assign });
     const bytes = layers.reduce((n, l) => n + l[assign[l.name]!], 0);
     add(what, (8 * bytes) / elements, made, made.bytes);
     best = Math.max(best, made.mean);
