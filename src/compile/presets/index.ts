@@ -2,6 +2,7 @@ import type { Recipe } from "../recipe/types.ts";
 import { balanced } from "./balanced.ts";
 import { exact } from "./exact.ts";
 import { fp16 } from "./fp16.ts";
+import { small } from "./small.ts";
 import { w4 } from "./w4.ts";
 import { w8 } from "./w8.ts";
 
@@ -23,6 +24,7 @@ export const presets: readonly Preset[] = [
     recipe: balanced,
   },
   { name: "w4", summary: "4-bit weights in blocks for linear layers, float arithmetic", recipe: w4 },
+  { name: "small", summary: "4-bit weights fitted on sampled trajectories, float arithmetic", recipe: small },
 ];
 
 /** The preset called `name`. */
