@@ -45,7 +45,7 @@ export interface InputsRequest {
 export type FindInputs = (request: InputsRequest) => Promise<ComponentInputs>;
 
 /** Rows put together for a graph of one fixed batch size, or `null` when some input does not fit it. */
-function fit(
+function fitting(
   sets: readonly ReadonlyMap<string, Dense>[],
   ports: readonly PortType[],
 ): ReadonlyMap<string, Dense>[] | null {
@@ -170,7 +170,7 @@ export function findComponentInputs(ctx: InputsContext): FindInputs {
     const { pipeline } = ctx.prepared.source;
     const { name, kind } = component.info;
     if (kind === "text-encoder") {
-      const sets = fit(await componentFeeds(pipeline, name, ports), ports);
+      const sets = fitting(await componentFeeds(pipeline, name, ports), ports);
       if (sets !== null) return { source: "conditions", sets };
     }
     const port = ports.length === 1 ? ports[0]! : null;
@@ -184,7 +184,7 @@ export function findComponentInputs(ctx: InputsContext): FindInputs {
             [1, ...all.dims.slice(1)],
             floats(scaled(rows(all, k, k + 1), decoderScale(config))),
           );
-        const sets = fit(
+        const sets = fitting(
           Array.from({ length: all.dims[0]! }, (_, k) => new Map([[port.name, one(k)]])),
           ports,
         );

@@ -40,7 +40,7 @@ export function spreadCalls(total: number, count: number = MEASURED_CALLS): numb
 
 function noiseOf(candidates: readonly Candidate[], calls: number): Float64Array {
   const sum = new Float64Array(calls);
-  for (const c of candidates) c.alone.noise.forEach((n, t) => (sum[t]! += n));
+  for (const c of candidates) for (const [t, n] of c.alone.noise.entries()) sum[t] = sum[t]! + n;
   return sum;
 }
 
