@@ -1,59 +1,20 @@
 import { describe, expect, it } from "vitest";
-import { ModelBuilder } from "../../../src/ir/build.ts";
-import { cloneModel } from "../../../src/ir/clone.ts";
-import { attrInt, type Model, type Node, type ValueId } from "../../../src/ir/graph.ts";
+import { attrInt } from "../../../src/ir/graph.ts";
 import { inferShapes } from "../../../src/ir/infer.ts";
-import { f32Tensor, type Tensor } from "../../../src/ir/tensor.ts";
-import { tensorType } from "../../../src/ir/types.ts";
 import { convertFloat } from "../../../src/passes/convert/convert-float.ts";
-import type { Decision } from "../../../src/passes/pass.ts";
 import type { QuantizeStaticOptions } from "../../../src/passes/quantize/static/options.ts";
 import { quantizeStatic } from "../../../src/passes/quantize/static/quantize-static.ts";
-import { elementsOf } from "../../../src/runtime/kernels/elements.ts";
 import { optimizedOps } from "../../../src/runtime/optimized.ts";
 import { target } from "../../../src/targets/index.ts";
-import type { Target, TimeScales } from "../../../src/targets/target.ts";
+import type { TimeScales } from "../../../src/targets/target.ts";
 import { run } from "../../targets/harness.ts";
 import { ops, runtime } from "../harness.ts";
+import { behind, built, FEEDS, named, numbers, rules } from "./built.ts";
 import { CALLS, denoiser } from "./denoiser.ts";
 import { outputsOn, quantize, sqnr } from "./quantized.ts";
 
-const FEEDS = CALLS.map((c) => c.feeds);
 const TIMES: readonly TimeScales[] = ["constant", "normalised", "gathered"];
 const BITS = [8, 16] as const;
-
-interface Built {
-  readonly model: Model;
-  readonly decisions: readonly Decision[];
-}
-
-async function built(
-  options: Partial<QuantizeStaticOptions>,
-  t: Target | null = null,
-  model: Model = denoiser(),
-): Promise<Built> {
-  const all = { minElements: 64, ...options };
-  const decisions = await quantize(model, quantizeStatic, { options: all, target: t, calls: CALLS });
-  return { model, decisions };
-}
-
-const numbers = async (t: Tensor): Promise<number[]> => {
-  const { dtype, dims } = t;
-  return Array.from(elementsOf({ dtype, dims, bytes: await (await runtime()).reader.read(t) }), Number);
-};
-
-const named = ({ graph }: Model, name: string): Node =>
-  [...graph.nodes()].find((n) => n.name.replace(/_\d+$/, "") === name)!;
-const rules = (d: readonly Decision[], kind: Decision["kind"]): string[] =>
-  d.filter((x) => x.kind === kind).map((x) => `${x.rule} ${x.node}`.trim());
-
-/** The DequantizeLinear behind an input of a layer: its node and constants. */
-function behind({ graph }: Model, node: Node, input: number) {
-  const dq = graph.producer(node.inputs[input]!)!;
-  expect(dq.op).toBe("DequantizeLinear");
-  const constant = (i: number): Tensor => graph.constant(dq.inputs[i]!)!;
-  return { dq, constant };
-}
 
 describe("Q and DQ", () => {
   it("stand around activations, weights, biases and results", async () => {
@@ -246,74 +207,5 @@ describe("targets", () => {
     const wide = await built({ bits: 16 }, cpu);
     expect(rules(wide.decisions, "forced")).toEqual(["wide-activations"]);
     expect(ops(wide.model).filter((op) => op === "QuantizeLinear").length).toBe(8);
-  });
-});
-
-/** Two convolutions in a row between edges. */
-function chain(weights: (channel: number) => number): Model {
-  const b = new ModelBuilder({ opset: 21 });
-  const wave = (n: number): Float32Array => Float32Array.from({ length: n }, (_, i) => Math.sin(i * 1.3));
-  const conv = (x: ValueId, o: number, c: number, name: string, w = wave(o * c)): ValueId =>
-    b.node("Conv", [x, b.constant(f32Tensor(w, [o, c, 1, 1])), b.constant(f32Tensor(wave(o)))], {}, { name });
-  const sample = b.input("sample", "f32", [2, 4, 8, 8]);
-  b.input("timestep", "i64", [1]);
-  const first = b.node("Relu", [conv(sample, 16, 4, "first")]);
-  const w = Float32Array.from({ length: 256 }, (_, i) => Math.cos(i * 0.7) * weights(Math.floor(i / 16)));
-  const two = conv(conv(first, 16, 16, "one", w), 16, 16, "two");
-  return b.output(conv(b.node("Relu", [two]), 4, 16, "last"), "out", tensorType("f32", [2, 4, 8, 8])).build();
-}
-
-describe("corner cases", () => {
-  it("a result that another layer reads has one grid", async () => {
-    const { model } = await built(
-      { match: "one|two" },
-      null,
-      chain(() => 1),
-    );
-    const { graph } = model;
-    const scaleOf = (q: Node): Promise<number[]> => numbers(graph.constant(q.inputs[1]!)!);
-    const after = graph.node(graph.users(named(model, "one").outputs[0]!)[0]!)!;
-    const before = graph.producer(behind(model, named(model, "two"), 0).dq.inputs[0]!)!;
-    expect(after.id).not.toBe(before.id);
-    expect(await scaleOf(after)).toEqual(await scaleOf(before));
-    const found = await optimizedOps(await runtime(), model, { optimize: "all" });
-    expect(found.get("com.microsoft:QLinearConv")).toBe(2);
-    expect(found.get("QuantizeLinear")).toBe(1);
-  });
-
-  it.each(BITS)(
-    "a bias far above the grid of a dead channel's products still fits, %i bits",
-    async (bits) => {
-      const dead = chain((c) => (c === 3 ? 1e-14 : 1));
-      const exact = await outputsOn(dead, FEEDS);
-      const { model } = await built({ bits }, null, cloneModel(dead));
-      const bias = behind(model, named(model, "one"), 2);
-      const q = await numbers(bias.constant(0));
-      expect(q.every((v) => Math.abs(v) < 2 ** 31 - 1)).toBe(true);
-      const scale = await numbers(bias.constant(1));
-      const given = Math.sin(3 * 1.3);
-      expect(Math.abs(q[3]! * scale[3]! - given)).toBeLessThan(1e-3);
-      expect(sqnr(exact, await outputsOn(model, FEEDS))).toBeGreaterThan(30);
-    },
-  );
-
-  it("a layer whose result was not observed stays float and is named", async () => {
-    const model = denoiser();
-    const blind = {
-      ...quantizeStatic,
-      wantsStatistics: (...args: Parameters<NonNullable<typeof quantizeStatic.wantsStatistics>>) => {
-        const r = quantizeStatic.wantsStatistics!(...args)!;
-        const hidden = model.graph.value(named(model, "back").outputs[0]!).name;
-        return { ...r, values: r.values.filter((v) => v.name !== hidden) };
-      },
-    };
-    const decisions = await quantize(model, blind, {
-      options: { minElements: 64 },
-      target: null,
-      calls: CALLS,
-    });
-    expect(rules(decisions, "skipped")).toContain("no-statistics back");
-    expect(rules(decisions, "applied")).not.toContain("qdq-matmul back");
-    expect(model.graph.producer(named(model, "back").inputs[0]!)?.op).not.toBe("DequantizeLinear");
   });
 });
