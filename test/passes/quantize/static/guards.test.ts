@@ -94,11 +94,11 @@ describe("planted bad cases", () => {
     expectReported(decisions, /^saturation$/);
   });
 
-  it.runIf(addsIn16Bits()).each(["matmul", "conv"] as const)(
-    "%s with saturating weights, forced: wrong where 8-bit products are added in 16 bits",
+  it.each(["matmul", "conv"] as const)(
+    "%s with saturating weights, forced: wrong just where 8-bit products are added in 16 bits",
     async (kind) => {
       const { exact, fast, precise } = await run(kind, { saturation: "none" });
-      expect(sqnr(exact, fast)).toBeLessThan(15);
+      expect(sqnr(exact, fast) < 15).toBe(addsIn16Bits());
       expect(sqnr(exact, precise)).toBeGreaterThan(35);
     },
   );

@@ -66,7 +66,7 @@ export function trajectory(f: Fixture, model: Model): Map<string, Dense>[] {
   });
 }
 
-export const complete = (o: Options): QuantizeStaticOptions =>
+const complete = (o: Options): QuantizeStaticOptions =>
   ({ ...defaults(quantizeStatic as unknown as Pass), minElements: 1, faster: false, ...o }) as never;
 
 /** What the pass asks for, over the calls. */
