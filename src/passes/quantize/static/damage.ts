@@ -28,7 +28,7 @@ export interface Choice {
 }
 
 /** Calls that damages are measured on: the ends of the trajectory, where damage peaks, and some between. */
-const MEASURED_CALLS = 8;
+const MEASURED_CALLS = 6;
 /** Rounds of dropping and measuring again. */
 const ROUNDS = 6;
 
