@@ -4,7 +4,7 @@ import type { StageEntry } from "../../src/compile/recipe/types.ts";
 import { compile, type Recipe, type Report, readModel, type VerifySource, verify } from "../../src/index.ts";
 
 /** Seeds that judge; they never calibrate. */
-export const SEEDS = 16;
+const SEEDS = 16;
 
 /** What a build of one denoiser is and how well it follows the original. */
 export interface Judged {

@@ -48,7 +48,7 @@ flow. Reports name nodes as they were before. A recipe asks for it with \`output
       saved += node.name.length - name.length;
       nodes.push({ ...node, name });
     }
-    ctx.model.graph = new Graph({
+    const renamed = new Graph({
       ids: graph.ids,
       name: graph.name,
       meta: graph.meta,
@@ -57,6 +57,8 @@ flow. Reports name nodes as they were before. A recipe asks for it with \`output
       inputs: graph.inputs,
       outputs: graph.outputs,
     });
+    renamed.version = graph.version + 1;
+    ctx.model.graph = renamed;
     ctx.decide({
       node: "",
       kind: "applied",

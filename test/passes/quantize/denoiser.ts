@@ -78,7 +78,7 @@ export function denoiser(opset = 21): Model {
 }
 
 /** Inputs of one call. */
-export function feedsAt(timestep: number): Map<string, Dense> {
+function feedsAt(timestep: number): Map<string, Dense> {
   return new Map([
     ["sample", denseFrom("f32", SAMPLE, normal(SAMPLE, 1))],
     [

@@ -14,7 +14,7 @@ export interface Additivity {
 }
 
 /** Noise relative to the signal, weighted over calls. */
-export function relativeNoise(bench: Bench, d: Damage): number {
+function relativeNoise(bench: Bench, d: Damage): number {
   const [signal, weights] = [places(bench.signal), placeWeights(bench, 0)];
   return places(d).reduce((s, n, k) => (weights[k]! > 0 ? s + (weights[k]! * n) / signal[k]! : s), 0);
 }

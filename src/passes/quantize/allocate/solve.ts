@@ -43,19 +43,19 @@ export function meanDb(noise: Float64Array, signal: Float64Array, weights: Float
 }
 
 /** Noise energies of a choice of every class, summed. */
-export function summedNoise(classes: AllocationProblem["classes"], picks: readonly number[]): Float64Array {
+function summedNoise(classes: AllocationProblem["classes"], picks: readonly number[]): Float64Array {
   const sum = new Float64Array(classes[0]?.[0]?.noise.length ?? 0);
   for (const [i, p] of picks.entries()) for (const [k, n] of classes[i]![p]!.noise.entries()) sum[k]! += n;
   return sum;
 }
 
 /** Derivative of the objective by the noise at each place, in nats. */
-export function slopes(noise: Float64Array, { signal, weights }: AllocationProblem): Float64Array {
+function slopes(noise: Float64Array, { signal, weights }: AllocationProblem): Float64Array {
   return weights.map((w, k) => w / (noise[k]! + FLOOR * signal[k]!));
 }
 
 /** Noise of each choice as one number: its effect on the objective to first order. */
-export function harms(classes: AllocationProblem["classes"], slope: Float64Array): Choice[][] {
+function harms(classes: AllocationProblem["classes"], slope: Float64Array): Choice[][] {
   return classes.map((choices) =>
     choices.map(({ cost, noise }) => ({ cost, harm: noise.reduce((s, n, k) => s + n * slope[k]!, 0) })),
   );

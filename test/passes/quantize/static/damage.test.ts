@@ -159,7 +159,7 @@ describe("layers chosen by measured damage", () => {
 describe("calls that damages are measured on", () => {
   it("are all where there are few, both ends and evenly between otherwise", () => {
     expect(spreadCalls(5)).toEqual([0, 1, 2, 3, 4]);
-    expect(spreadCalls(20)).toEqual([0, 3, 5, 8, 11, 14, 16, 19]);
+    expect(spreadCalls(20)).toEqual([0, 4, 8, 11, 15, 19]);
     expect(spreadCalls(1000, 3)).toEqual([0, 500, 999]);
   });
 });
