@@ -11,7 +11,7 @@ export const balanced: Recipe = {
   calibration: { samples: 16 },
   passes: [
     "clean",
-    { "quantize-static": { floor: { mean: 37, worst: 27 } } },
+    { "quantize-static": { floor: { mean: 36.5, worst: 26.2 } } },
     { "quantize-weights": { format: "w8" } },
   ],
   output: { names: "short" },
