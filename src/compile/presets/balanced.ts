@@ -11,6 +11,7 @@ export const balanced: Recipe = {
   calibration: { samples: 16 },
   passes: [
     "clean",
+    "split-upsample",
     { "quantize-static": { floor: { mean: 36.5, worst: 26.2 } } },
     { "quantize-weights": { format: "w8" } },
   ],

@@ -7,6 +7,7 @@ import type { FormatSupport, Target, WeightFormat } from "../../targets/target.t
 import type { PassContext } from "../pass.ts";
 import { type Guard, guardedLayers } from "./guards.ts";
 import { type Layer, weightLayers } from "./layers.ts";
+import { optionPattern } from "./pattern.ts";
 
 /** Options of `quantize-weights`. */
 export interface QuantizeWeightsOptions {
@@ -45,20 +46,6 @@ export interface Plan {
   readonly layer: Layer;
   readonly format: Choice;
   readonly guard: Guard | null;
-}
-
-function pattern(option: "match" | "exclude", text: string | null): RegExp | null {
-  if (text === null) return null;
-  try {
-    return new RegExp(text);
-  } catch (cause) {
-    const problem = cause instanceof Error ? cause.message : String(cause);
-    return fail(
-      "OPTION_PATTERN_INVALID",
-      { pass: "quantize-weights", option, pattern: text, problem },
-      cause,
-    );
-  }
 }
 
 /** How the target takes a format. */
@@ -145,8 +132,8 @@ export function replaceFormat(
 
 /** Which layers get which format; everything that does not is decided on here, with counts by reason. */
 export function plan(graph: Graph, o: QuantizeWeightsOptions, ctx: PlanContext): Plan[] {
-  const match = pattern("match", o.match);
-  const exclude = pattern("exclude", o.exclude);
+  const match = optionPattern("quantize-weights", "match", o.match);
+  const exclude = optionPattern("quantize-weights", "exclude", o.exclude);
   const layers = weightLayers(graph, ctx.shapes());
   const guards = guardedLayers(ctx);
   const asked = assigned(layers, o, ctx);

@@ -11,6 +11,7 @@ import { quantizeGroupsKernel } from "./quantize-groups.ts";
 import { quantizeScaledKernel } from "./quantize-scaled.ts";
 import { sliceKernel } from "./slice.ts";
 import { transposeKernel } from "./transpose.ts";
+import { upsamplePhaseKernel } from "./upsample-phase.ts";
 
 const ALL: readonly Kernel[] = [
   affineKernel,
@@ -26,6 +27,7 @@ const ALL: readonly Kernel[] = [
   quantizeScaledKernel,
   sliceKernel,
   transposeKernel,
+  upsamplePhaseKernel,
 ];
 
 /** Every derivation kernel by name. */

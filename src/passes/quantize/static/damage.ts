@@ -80,7 +80,22 @@ function drop(
     for (let i = 1; i < kept.length; i++) if (price(kept[i]!) > price(kept[worst]!)) worst = i;
     dropped.push(...kept.splice(worst, 1));
   }
-  return dropped;
+  return giveBack(kept, dropped, { signal, factor, floor });
+}
+
+/** Keeps what turns out to fit after all: a large drop may leave room for several that went before it. */
+function giveBack(
+  kept: Candidate[],
+  dropped: readonly Candidate[],
+  o: { readonly signal: Float64Array; readonly factor: Float64Array; readonly floor: FidelityFloor },
+): Candidate[] {
+  const gone: Candidate[] = [];
+  for (const c of [...dropped].sort((a, b) => b.gain - a.gain)) {
+    const noise = noiseOf([...kept, c], o.signal.length).map((n, t) => n * o.factor[t]!);
+    if (slopes(o.signal, noise, o.floor) === null) kept.push(c);
+    else gone.push(c);
+  }
+  return gone;
 }
 
 /**
