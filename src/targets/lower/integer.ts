@@ -85,20 +85,21 @@ export function integerConv(
   })[0];
 }
 
+/** What 8-bit matrix products share. */
+interface IntegerProduct {
+  /** float32 [N]. */
+  readonly weightScale: Tensor;
+  /** float32 [N] or `null`. */
+  readonly bias: Tensor | null;
+  /** Name of the node, and the base of its constants' names. */
+  readonly node: string;
+  readonly name: string;
+}
+
 /** A matrix product in 8 bits with a float result: `com.microsoft.MatMulIntegerToFloat`, bias included. */
 export function integerMatMul(
   patch: PatchBuilder,
-  o: {
-    readonly input: QuantizedActivation;
-    readonly weight: Tensor;
-    /** float32 [N]. */
-    readonly weightScale: Tensor;
-    /** float32 [N] or `null`. */
-    readonly bias: Tensor | null;
-    /** Name of the node, and the base of its constants' names. */
-    readonly node: string;
-    readonly name: string;
-  },
+  o: IntegerProduct & { readonly input: QuantizedActivation; readonly weight: Tensor },
 ): ValueId {
   return patch.node({
     op: "MatMulIntegerToFloat",
@@ -119,18 +120,11 @@ export function integerMatMul(
 /** A matrix product in 8 bits that finds the range of its input itself: `com.microsoft.DynamicQuantizeMatMul`. */
 export function dynamicMatMul(
   patch: PatchBuilder,
-  o: {
+  o: IntegerProduct & {
     /** float32 [..., K]. */
     readonly input: ValueId;
     /** int8 [K, N], zero point 0. */
     readonly weight: Tensor;
-    /** float32 [N]. */
-    readonly weightScale: Tensor;
-    /** float32 [N] or `null`. */
-    readonly bias: Tensor | null;
-    /** Name of the node, and the base of its constants' names. */
-    readonly node: string;
-    readonly name: string;
   },
 ): ValueId {
   return patch.node({

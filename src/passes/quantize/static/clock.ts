@@ -9,11 +9,10 @@ export type Profile = Float64Array | null;
 /** Timesteps that a table has rows for, ascending. */
 type Knots = readonly number[];
 
-/** A request for `base[i] · Π profile^power`, one vector of numbers. */
+/** A request for base · profile, one vector of numbers. */
 interface Wanted {
   readonly base: Float64Array;
   readonly over: number | null;
-  readonly under: number | null;
   readonly out: ValueId;
 }
 
@@ -165,7 +164,7 @@ export function createClock(options: {
       const values = Float64Array.from(base);
       if (p === null) return patch.constant(f32Tensor(values), "s");
       const out = patch.value("s");
-      scales.push({ base: values, over: p, under: null, out });
+      scales.push({ base: values, over: p, out });
       return out;
     },
     bias(beta, gamma, { input, output }) {
