@@ -4,6 +4,8 @@ import { U8_STEPS, U16_STEPS } from "../../../numeric/quantize/activation.ts";
 import { definePass, type PassContext } from "../../pass.ts";
 import { optionPattern } from "../pattern.ts";
 import { apply, type Setup } from "./apply.ts";
+import { type Buckets, cutTime } from "./buckets.ts";
+import type { ClockTable } from "./clock.ts";
 import { type QuantizeStaticOptions, staticDoc, staticOptions } from "./options.ts";
 import { type PlanSettings, planSite, type SitePlan } from "./plan.ts";
 import { type ResultSettings, withResults } from "./results.ts";
@@ -53,6 +55,24 @@ function follows(found: Found, statistics: Statistics, ctx: PassContext): boolea
   return true;
 }
 
+/** Timesteps cut where ranges move; `null` where they hardly do, and says so. */
+function cut(
+  found: Found,
+  most: number,
+  ctx: { readonly graph: Graph; readonly of: PassContext },
+): Buckets | null {
+  const names = found.sites.flatMap((s) => [s.name, ...s.layers.map((l) => ctx.graph.value(l.output).name)]);
+  const buckets = cutTime(ctx.of.statistics!, names, { most, tolerance: TIME_TOLERANCE });
+  if (buckets.bounds.length > 0) return buckets;
+  ctx.of.decide({
+    node: "",
+    kind: "skipped",
+    rule: "time-buckets",
+    why: "ranges hardly move over the trajectory: one scale covers all steps",
+  });
+  return null;
+}
+
 /** Says of every quantized layer what options took off that would have protected it. */
 function reportForced(plans: readonly SitePlan[], saturates: boolean, ctx: PassContext): void {
   for (const { layer, fit } of plans.flatMap((p) => p.layers)) {
@@ -73,6 +93,23 @@ function reportForced(plans: readonly SitePlan[], saturates: boolean, ctx: PassC
         to: "a8w8",
       });
   }
+}
+
+/** Says how scales follow the timestep. */
+function reportTime(table: ClockTable, buckets: Buckets | null, ctx: PassContext): void {
+  const scales = `scales of ${table.profiles} activations follow the timestep`;
+  const graphs = ctx.model.buckets !== undefined;
+  ctx.decide({
+    node: "",
+    kind: "applied",
+    rule: graphs ? "time-graphs" : "time-table",
+    why: graphs
+      ? `${scales}, as constants of one graph per bucket`
+      : `${scales}, in a table of ${table.bytes} bytes`,
+    ...(buckets !== null && {
+      to: `${buckets.bounds.length + 1} buckets, cut at t = ${buckets.bounds.join(", ")}`,
+    }),
+  });
 }
 
 function ruleOf({ kind }: Site, { qdq }: Spelling): string {
@@ -128,8 +165,12 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
     for (const l of found.left) ctx.decide({ node: l.node.name, kind: "skipped", rule: l.rule, why: l.why });
     const spelling = spellingOf(o, integer, ctx);
     const { bits, time, saturation, perChannel, qdq } = spelling;
-    const moving = time !== "constant" && follows(found, statistics, ctx);
+    const follow = time !== "constant" && follows(found, statistics, ctx);
+    const buckets =
+      follow && spelling.buckets !== null ? cut(found, spelling.buckets, { graph, of: ctx }) : null;
+    const moving = follow && (spelling.buckets === null || buckets !== null);
     const settings: PlanSettings & ResultSettings = {
+      bucketOf: buckets?.bucketOf ?? null,
       timeTolerance: moving ? TIME_TOLERANCE : Number.POSITIVE_INFINITY,
       power: 2,
       steps: bits === 8 ? U8_STEPS : U16_STEPS,
@@ -146,7 +187,7 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       const plan = await planSite(site, settings, planning);
       if (plan !== null) plans.push(plan);
     }
-    const setup: Setup = { found, statistics, spelling };
+    const setup: Setup = { found, statistics, spelling, bounds: buckets?.bounds ?? null };
     const whole = qdq === null ? plans : withResults(plans, settings, planning);
     const known = new Set(whole.map((p) => p.site));
     for (const site of found.sites)
@@ -172,12 +213,6 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
     // Wider activations are multiplied in float or in 32 bits.
     reportForced(kept, bits === 8 && integer.saturates, ctx);
     const table = apply(ctx.model, kept, setup);
-    if (table.profiles > 0)
-      ctx.decide({
-        node: "",
-        kind: "applied",
-        rule: "time-table",
-        why: `scales of ${table.profiles} activations follow the timestep, in a table of ${table.bytes} bytes`,
-      });
+    if (table.profiles > 0) reportTime(table, buckets, ctx);
   },
 });

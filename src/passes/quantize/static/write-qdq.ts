@@ -5,14 +5,15 @@ import {
   type ActivationBits,
   biasTensor,
   dequantized,
+  dequantizedBias,
   quantizeDequantize,
   scalesForBias,
   type TensorGrid,
   zeroPoint,
 } from "../../../targets/lower/qdq.ts";
-import type { TimeScales } from "../../../targets/target.ts";
 import type { Profile } from "./clock.ts";
 import type { Quantizer } from "./grids.ts";
+import type { TimeForm } from "./options.ts";
 import type { LayerPlan, SitePlan } from "./plan.ts";
 import { biasBehind } from "./results.ts";
 import type { Writing } from "./write.ts";
@@ -23,7 +24,7 @@ export interface QdqForm {
   /** Domain of the activations' operators, and of those of weights. */
   readonly domain: string;
   readonly weightDomain: string;
-  readonly time: TimeScales;
+  readonly time: TimeForm;
   /** Weights of matrix products have a scale per column in int8; else one scale, in uint8 around 128. */
   readonly perChannel: boolean;
 }
@@ -40,12 +41,24 @@ function tensorScale(q: Quantizer): number {
   return Math.fround(q.scale.length === 1 ? q.scale[0]! : 1);
 }
 
-function gridOf({ patch, clock, form }: QdqWriting, q: Quantizer): TensorGrid {
-  const moves = form.time === "gathered" && q.profile !== null;
-  const scale = moves
-    ? clock.scale([tensorScale(q)], q.profile)
+/**
+ * base · profile. Where each graph gets it as a constant, a scale of a whole tensor is a scalar, as compilers that read
+ * constants want it.
+ */
+function movingScale({ patch, clock, form }: QdqWriting, base: ArrayLike<number>, profile: Profile): ValueId {
+  const scale = clock.scale(base, profile);
+  if (form.time !== "graphs" || base.length > 1) return scale;
+  return patch.node({ op: "Squeeze", name: `s${scale}/scalar`, inputs: [scale] })[0];
+}
+
+function gridOf(w: QdqWriting, q: Quantizer): TensorGrid {
+  const { patch, form } = w;
+  const looksUp = (form.time === "gathered" || form.time === "graphs") && q.profile !== null;
+  const scale = looksUp
+    ? movingScale(w, [tensorScale(q)], q.profile)
     : patch.constant(f32Tensor([tensorScale(q)], []), "s");
-  return { scale, zero: zeroPoint(patch, q.zero[0]!, { bits: form.bits, vector: moves }) };
+  const vector = looksUp && form.time === "gathered";
+  return { scale, zero: zeroPoint(patch, q.zero[0]!, { bits: form.bits, vector }) };
 }
 
 /** The factor a value is divided by before constant-scale quantization; `null` when there is none. */
@@ -83,6 +96,42 @@ function weightOf(
   });
 }
 
+/** A bias of 32 bits on the grid of the products; on a grid that moves both are looked up. */
+function integerBias(
+  w: QdqWriting,
+  plan: LayerPlan,
+  o: { readonly bias: Float64Array; readonly scale: Float32Array; readonly input: Quantizer },
+): ValueId {
+  const { patch, clock, form } = w;
+  const { bias, input } = o;
+  const products = o.scale.map((s) => s * tensorScale(input));
+  const same = products.every((s) => s === products[0]);
+  const scale = same ? products.slice(0, 1) : products;
+  const name = `w${plan.layer.output}.b`;
+  const { profile } = input;
+  if (profile === null) {
+    const data = biasTensor(bias, products);
+    return dequantized(patch, {
+      data,
+      scale,
+      zero: "i32",
+      zeroValue: 0,
+      axis: 0,
+      domain: form.weightDomain,
+      name,
+    });
+  }
+  const none = new Float64Array(bias.length);
+  const beta = bias.map((b, n) => b / products[n]!);
+  return dequantizedBias(patch, {
+    data: clock.bias(beta, none, { input: profile, output: null }),
+    scale: movingScale(w, scale, profile),
+    scales: scale.length,
+    domain: form.weightDomain,
+    name,
+  });
+}
+
 /** What is added to a result in float, in the shape it broadcasts with. */
 function floatBias({ patch }: QdqWriting, plan: LayerPlan): ValueId {
   const { kind, weight, outputs, output } = plan.layer;
@@ -98,24 +147,12 @@ function writeLayer(
   const { patch, form } = w;
   const { layer, bias } = plan;
   const { node } = layer;
-  const behind = biasBehind(plan, o.input);
+  const behind = biasBehind(plan, o.input, form.time);
   const within = behind ? null : bias;
-  const x = tensorScale(o.input);
-  const scale = scalesForBias(plan.fit.scale, within, x);
+  const least = Math.min(...(o.input.profile ?? [1]));
+  const scale = scalesForBias(plan.fit.scale, within, tensorScale(o.input) * least);
   const inputs = [o.value, weightOf(w, plan, { base: o.base, scale })];
-  if (within !== null) {
-    const products = scale.map((s) => s * x);
-    const bias32 = dequantized(patch, {
-      data: biasTensor(within, products),
-      scale: products.every((s) => s === products[0]) ? products.slice(0, 1) : products,
-      zero: "i32",
-      zeroValue: 0,
-      axis: 0,
-      domain: form.weightDomain,
-      name: `w${layer.output}.b`,
-    });
-    inputs.push(bias32);
-  }
+  if (within !== null) inputs.push(integerBias(w, plan, { bias: within, scale, input: o.input }));
   const attrs: Record<string, Attr> = Object.fromEntries(node.attrs);
   // The weight is [K, N] by now.
   delete attrs["transB"];

@@ -125,6 +125,7 @@ async function simulated(s: Single, model: Model, options: Options, feeds: reado
   const plan = (await planSite(
     sites[0]!,
     {
+      bucketOf: null,
       timeTolerance: options.time === "constant" ? Number.POSITIVE_INFINITY : 1.1,
       power: 2,
       steps: 255,
