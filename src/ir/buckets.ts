@@ -1,5 +1,5 @@
 import { cloneModel } from "./clone.ts";
-import type { Model, TimeBuckets } from "./graph.ts";
+import type { Model, TimeBuckets, ValueId } from "./graph.ts";
 import { PatchBuilder } from "./patch.ts";
 import { i64Tensor } from "./tensor.ts";
 
@@ -17,8 +17,11 @@ export function bucketRanges({ bounds }: Pick<TimeBuckets, "bounds">): TimeRange
   }));
 }
 
-/** A copy of a model that serves bucket `k` alone: what is looked up by the bucket no longer depends on any input. */
-export function inBucket(model: Model, k: number): Model {
+/**
+ * A copy of a model that serves bucket `k` alone: what is looked up by the bucket depends on the constant `bucket` and on
+ * no input.
+ */
+export function inBucket(model: Model, k: number): { readonly model: Model; readonly bucket: ValueId } {
   const { buckets } = model;
   if (buckets === undefined) throw new Error("the model has no buckets");
   const { buckets: _, ...rest } = cloneModel(model);
@@ -26,7 +29,8 @@ export function inBucket(model: Model, k: number): Model {
   if (graph.find(buckets.index) === undefined)
     throw new Error("a pass removed the bucket that constants are looked up by");
   const patch = new PatchBuilder(graph, "in-bucket");
-  patch.redirect(buckets.index, patch.constant(i64Tensor([k]), "bucket"));
+  const bucket = patch.constant(i64Tensor([k]), "bucket");
+  patch.redirect(buckets.index, bucket);
   patch.apply();
-  return rest;
+  return { model: rest, bucket };
 }

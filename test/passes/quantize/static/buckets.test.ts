@@ -14,7 +14,7 @@ import { outputsOn, quantize, sqnr } from "../quantized.ts";
 
 /** The graph of one bucket as a build writes it. */
 async function closed(model: Model, k: number): Promise<Model> {
-  const one = inBucket(model, k);
+  const { model: one } = inBucket(model, k);
   const { evaluator, reader } = await runtime();
   for (const name of passGroups["clean"]!) {
     const pass: Pass = resolvePass(name);
