@@ -4,7 +4,6 @@ import { writeModelSet } from "../ir/onnx/index.ts";
 import { passGroups, resolvePass } from "../passes/index.ts";
 import { runPass } from "../passes/runner.ts";
 import type { GraphSet } from "../runtime/index.ts";
-import type { Target } from "../targets/target.ts";
 import { type ChainOptions, filesIn, type WriteOptions, type WrittenComponent, writing } from "./build.ts";
 import { sha256 } from "./hash.ts";
 import type { ManifestTensor } from "./manifest.ts";

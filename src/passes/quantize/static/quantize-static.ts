@@ -16,6 +16,9 @@ import { integerOf, type Spelling, spellingOf } from "./spelling.ts";
 /** A range that moves by less than this ratio over the trajectory gets one scale. */
 const TIME_TOLERANCE = 1.1;
 
+/** Mean ratio of ranges within buckets below which no further bucket is cut. */
+const BUCKET_TOLERANCE = 1.02;
+
 const regex = (option: "match" | "exclude", text: string | null): RegExp | null =>
   optionPattern("quantize-static", option, text);
 
@@ -62,7 +65,7 @@ function cut(
   ctx: { readonly graph: Graph; readonly of: PassContext },
 ): Buckets | null {
   const names = found.sites.flatMap((s) => [s.name, ...s.layers.map((l) => ctx.graph.value(l.output).name)]);
-  const buckets = cutTime(ctx.of.statistics!, names, { most, tolerance: TIME_TOLERANCE });
+  const buckets = cutTime(ctx.of.statistics!, names, { most, tolerance: BUCKET_TOLERANCE });
   if (buckets.bounds.length > 0) return buckets;
   ctx.of.decide({
     node: "",
