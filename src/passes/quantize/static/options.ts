@@ -18,6 +18,8 @@ export interface QuantizeStaticOptions {
   /** Most buckets of timesteps that share their scales; `null`: scales follow every step, graphs come in 4. */
   readonly buckets: number | null;
   readonly activations: Activations;
+  /** `null`: keys and values of the text stay float. */
+  readonly firstToken: "exact" | null;
   readonly smooth: boolean;
   readonly correctBias: boolean;
   readonly floor: FidelityFloor | null;
@@ -55,7 +57,7 @@ timesteps. Where scales may be looked up one graph does the same, so there \`gra
 written as a table.
 
 Layers stay float, each with its reason in the report: first and last ones, what depends on the timestep and conditions
-alone, what reads a graph input; grouped and transposed convolutions; on the CPU, layers where conversions are estimated
+alone, what reads a graph input (of the text, \`firstToken\` takes all tokens but the first); grouped and transposed convolutions; on the CPU, layers where conversions are estimated
 to cost more than 8 bits save (\`faster\`); and, with a \`floor\`, those whose measured damage is largest for what they
 save, until the guided output keeps that fidelity on the calibration trajectory.
 
@@ -99,6 +101,12 @@ export const staticOptions: JsonSchema = {
       default: "channel",
       description:
         "Scales of a convolution's input and output: one per channel, one per source of a concatenation, or one. Where Q and DQ are written it is one.",
+    },
+    firstToken: {
+      enum: ["exact", null],
+      default: null,
+      description:
+        "exact quantizes keys and values that cross-attention makes of the text input, except those of the first token, whose activation stays float: it is the same for every text and larger than all others (MixDQ). null leaves these layers in float.",
     },
     smooth: flag(
       true,

@@ -10,6 +10,7 @@ import { type QuantizeStaticOptions, staticDoc, staticOptions } from "./options.
 import { type PlanSettings, planSite, type SitePlan } from "./plan.ts";
 import { type ResultSettings, withResults } from "./results.ts";
 import { select } from "./select.ts";
+import { restStatistics } from "./first-token.ts";
 import { type Found, findSites, type Site, type SiteOptions } from "./sites.ts";
 import { integerOf, type Spelling, spellingOf } from "./spelling.ts";
 
@@ -24,7 +25,14 @@ const regex = (option: "match" | "exclude", text: string | null): RegExp | null 
 
 function siteOptions(o: QuantizeStaticOptions): SiteOptions {
   const { minElements, guards } = o;
-  return { match: regex("match", o.match), exclude: regex("exclude", o.exclude), minElements, guards };
+  const firstToken = o.firstToken === "exact";
+  return {
+    match: regex("match", o.match),
+    exclude: regex("exclude", o.exclude),
+    minElements,
+    guards,
+    firstToken,
+  };
 }
 
 function request(
@@ -39,6 +47,8 @@ function request(
     values.set(name, { name, axis, rows });
   };
   for (const s of sites) {
+    // Measured without the first token, on the inputs themselves.
+    if (s.rest) continue;
     want(s.value, s.axis);
     if (s.kind === "conv" || results) for (const l of s.layers) want(l.output, s.axis);
   }
@@ -136,7 +146,10 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
   },
   wantsOracle(o, target) {
     const integer = integerOf(target);
-    return integer !== null && (o.floor !== null || (o.faster && integer.spelling === "qlinear"));
+    return (
+      integer !== null &&
+      (o.firstToken !== null || o.floor !== null || (o.faster && integer.spelling === "qlinear"))
+    );
   },
   version: 2,
   async run(graph, o, ctx) {
@@ -164,7 +177,19 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       });
       return;
     }
-    const found = findSites(ctx.model, ctx.shapes(), siteOptions(o));
+    const { oracle, evaluator } = ctx;
+    if (o.firstToken !== null && oracle === null)
+      ctx.decide({
+        node: "",
+        kind: "downgraded",
+        rule: "first-token",
+        why: "the original cannot be sampled here: nothing is known of its texts, and their keys and values stay float",
+      });
+    const firstToken = oracle === null ? null : o.firstToken;
+    const found = findSites(ctx.model, ctx.shapes(), siteOptions({ ...o, firstToken }));
+    const texts = found.sites.filter((s) => s.rest);
+    const rest =
+      oracle === null ? null : await restStatistics(texts, { graph, oracle, evaluator, keep: o.rows });
     for (const l of found.left) ctx.decide({ node: l.node.name, kind: "skipped", rule: l.rule, why: l.why });
     const spelling = spellingOf(o, integer, ctx);
     const { bits, time, saturation, perChannel, qdq } = spelling;
@@ -184,7 +209,7 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       smooth: o.smooth,
       correctBias: o.correctBias,
     };
-    const planning = { graph, shapes: ctx.shapes(), reader: ctx.reader, statistics };
+    const planning = { graph, shapes: ctx.shapes(), reader: ctx.reader, statistics, rest };
     const plans: SitePlan[] = [];
     for (const site of found.sites) {
       const plan = await planSite(site, settings, planning);

@@ -1,8 +1,8 @@
-import type { Statistics, ValueStatistics } from "../../../calibrate/statistics/types.ts";
-import type { Graph, ValueId } from "../../../ir/graph.ts";
+import type { ValueStatistics } from "../../../calibrate/statistics/types.ts";
+import type { ValueId } from "../../../ir/graph.ts";
 import { type GridSettings, type Quantizer, quantizerOf } from "./grids.ts";
 import type { TimeForm } from "./options.ts";
-import type { LayerPlan, SitePlan } from "./plan.ts";
+import { type LayerPlan, type PlanContext, type SitePlan, statisticsOf } from "./plan.ts";
 
 /** What the grids of results depend on. */
 export interface ResultSettings extends GridSettings {
@@ -46,7 +46,7 @@ function shifted(
 export function withResults(
   plans: readonly SitePlan[],
   settings: ResultSettings,
-  ctx: { readonly graph: Graph; readonly statistics: Statistics },
+  ctx: Pick<PlanContext, "graph" | "statistics" | "rest">,
 ): SitePlan[] {
   const inputs = new Map<ValueId, Quantizer>(plans.map((p) => [p.site.value, p.input]));
   const moves = settings.time === "gathered" || settings.time === "graphs";
@@ -57,13 +57,11 @@ export function withResults(
     const next = inputs.get(l.layer.output);
     const same = !(behind && l.bias !== null) && factor === null && next?.scale.length === 1;
     if (same && (moves || next.profile === null)) return next;
-    const y = ctx.statistics.value(ctx.graph.value(l.layer.output).name);
-    if (y === undefined) return null;
+    const statistics = statisticsOf(plan.site, ctx);
+    const y = statistics?.value(ctx.graph.value(l.layer.output).name);
+    if (statistics === null || y === undefined) return null;
     const value = shifted(y, behind ? l.bias : null, factor);
-    return quantizerOf(
-      { statistics: ctx.statistics, value, importance: [1], granularity: "tensor", sources: null },
-      how,
-    );
+    return quantizerOf({ statistics, value, importance: [1], granularity: "tensor", sources: null }, how);
   };
   return plans.flatMap((plan) => {
     const layers = plan.layers.map((l) => ({ ...l, output: grid(plan, l) }));

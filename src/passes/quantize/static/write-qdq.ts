@@ -12,6 +12,7 @@ import {
   zeroPoint,
 } from "../../../targets/lower/qdq.ts";
 import type { Profile } from "./clock.ts";
+import { restOf, type StoredWeight, withFirst } from "./first-token.ts";
 import type { Quantizer } from "./grids.ts";
 import type { TimeForm } from "./options.ts";
 import type { LayerPlan, SitePlan } from "./plan.ts";
@@ -70,11 +71,11 @@ function quantized(w: QdqWriting, x: ValueId, o: { readonly grid: Quantizer; rea
   return quantizeDequantize(w.patch, x, { grid: gridOf(w, o.grid), domain: w.form.domain, name: o.name });
 }
 
-function weightOf(
-  { patch, form }: QdqWriting,
+function storedWeight(
+  { form }: QdqWriting,
   plan: LayerPlan,
   o: { base: Float64Array; scale: Float32Array },
-) {
+): StoredWeight {
   const { layer } = plan;
   const whole = layer.kind === "matmul" && !form.perChannel;
   const zero = whole ? MIDDLE : 0;
@@ -85,9 +86,18 @@ function weightOf(
     scale: f32Tensor(o.scale),
     zero,
   });
+  return { data, scale: o.scale, zero };
+}
+
+function weightOf(
+  { patch, form }: QdqWriting,
+  { layer }: LayerPlan,
+  { data, scale, zero }: StoredWeight,
+): ValueId {
+  const whole = layer.kind === "matmul" && !form.perChannel;
   return dequantized(patch, {
     data,
-    scale: whole ? o.scale.slice(0, 1) : o.scale,
+    scale: whole ? [scale[0]!] : scale,
     zero: data.dtype,
     zeroValue: zero,
     axis: layer.outAxis,
@@ -142,7 +152,12 @@ function floatBias({ patch }: QdqWriting, plan: LayerPlan): ValueId {
 function writeLayer(
   w: QdqWriting,
   plan: LayerPlan,
-  o: { readonly base: Float64Array; readonly input: Quantizer; readonly value: ValueId },
+  o: {
+    readonly base: Float64Array;
+    readonly input: Quantizer;
+    readonly value: ValueId;
+    readonly site: SitePlan["site"];
+  },
 ): void {
   const { patch, form } = w;
   const { layer, bias } = plan;
@@ -151,7 +166,8 @@ function writeLayer(
   const within = behind ? null : bias;
   const least = Math.min(...(o.input.profile ?? [1]));
   const scale = scalesForBias(plan.fit.scale, within, tensorScale(o.input) * least);
-  const inputs = [o.value, weightOf(w, plan, { base: o.base, scale })];
+  const weight = storedWeight(w, plan, { base: o.base, scale });
+  const inputs = [o.value, weightOf(w, plan, weight)];
   if (within !== null) inputs.push(integerBias(w, plan, { bias: within, scale, input: o.input }));
   const attrs: Record<string, Attr> = Object.fromEntries(node.attrs);
   // The weight is [K, N] by now.
@@ -167,6 +183,8 @@ function writeLayer(
     })[0];
   if (behind && bias !== null)
     out = patch.node({ op: "Add", name: `q${layer.output}/bias`, inputs: [out, floatBias(w, plan)] })[0];
+  if (o.site.rest)
+    out = withFirst(patch, out, { x: o.site.value, weight, bias: plan.firstBias, name: `t${layer.output}` });
   patch.redirect(layer.output, out);
   if (layer.biasNode !== null) patch.remove(layer.biasNode.id);
 }
@@ -183,7 +201,7 @@ export function writeSiteQdq(w: QdqWriting, plan: SitePlan): void {
     base.map((s) => 1 / s),
   );
   const factor = factorOf(form, input);
-  let x = site.value;
+  let x = site.rest ? restOf(patch, site.value) : site.value;
   if (factor !== null) {
     const name = `q${site.value}`;
     const [inverse] = patch.node({
@@ -195,7 +213,7 @@ export function writeSiteQdq(w: QdqWriting, plan: SitePlan): void {
   }
   const value = quantized(w, x, { grid: input, name: `q${site.value}` });
   for (const layer of plan.layers) {
-    writeLayer(w, layer, { base, input, value });
+    writeLayer(w, layer, { base, input, value, site });
     patch.remove(layer.layer.node.id);
   }
 }

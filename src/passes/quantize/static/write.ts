@@ -12,6 +12,7 @@ import {
   u8Constant,
 } from "../../../targets/lower/integer.ts";
 import type { Clock } from "./clock.ts";
+import { restOf, withFirst } from "./first-token.ts";
 import type { LayerPlan, SitePlan } from "./plan.ts";
 import { splitAfter } from "./segments.ts";
 
@@ -37,12 +38,17 @@ function weightOf({ layer, fit }: LayerPlan, base: Float64Array) {
   });
 }
 
-/** A linear layer; one product per part where its result is only split evenly. */
-function writeMatMul(w: Writing, plan: LayerPlan, base: Float64Array, input: QuantizedActivation): void {
+/** A linear layer; one product per part where its result is only split evenly and has all tokens. */
+function writeMatMul(
+  w: Writing,
+  plan: LayerPlan,
+  o: { readonly base: Float64Array; readonly input: QuantizedActivation; readonly site: SitePlan["site"] },
+): void {
   const { graph, shapes, patch } = w;
+  const { base, input, site } = o;
   const { layer, fit, bias } = plan;
   const weight = weightOf(plan, base);
-  const split = splitAfter(graph, shapes, layer.output);
+  const split = site.rest ? null : splitAfter(graph, shapes, layer.output);
   const parts = split?.parts ?? 1;
   const size = layer.outputs / parts;
   for (let p = 0; p < parts; p++) {
@@ -55,7 +61,13 @@ function writeMatMul(w: Writing, plan: LayerPlan, base: Float64Array, input: Qua
       node: parts === 1 ? layer.node.name : `${layer.node.name}/${p}`,
       name: `w${layer.output}.${p}`,
     });
-    patch.redirect(split === null ? layer.output : split.node.outputs[p]!, out);
+    const first = {
+      x: site.value,
+      weight: { data: weight, scale: fit.scale, zero: 0 },
+      bias: plan.firstBias,
+    };
+    const whole = site.rest ? withFirst(patch, out, { ...first, name: `t${layer.output}` }) : out;
+    patch.redirect(split === null ? layer.output : split.node.outputs[p]!, whole);
   }
   if (split !== null) patch.remove(split.node.id);
   if (layer.biasNode !== null) patch.remove(layer.biasNode.id);
@@ -100,7 +112,7 @@ export function writeSite(w: Writing, plan: SitePlan): void {
   const zero = u8Constant(patch, [q.zero[0]!], false);
   const scale = clock.scale(perChannel ? [1] : q.scale, q.profile);
   const vector = perChannel && plan.fold === null;
-  const value: ValueId = quantizeActivation(patch, site.value, {
+  const value: ValueId = quantizeActivation(patch, site.rest ? restOf(patch, site.value) : site.value, {
     scale: vector ? clock.scale(q.scale, q.profile) : scale,
     zero: vector ? u8Constant(patch, new Uint8Array(site.channels).fill(q.zero[0]!), true) : zero,
     axis: site.axis,
@@ -109,7 +121,7 @@ export function writeSite(w: Writing, plan: SitePlan): void {
   // Scales per channel are in the weights: what the kernel is told is the factor of the timestep alone.
   const input = { value, scale, zero, profile: q.profile, unit: perChannel ? 1 : q.scale[0]! };
   for (const layer of plan.layers) {
-    if (site.kind === "matmul") writeMatMul(w, layer, base, input);
+    if (site.kind === "matmul") writeMatMul(w, layer, { base, input, site });
     else writeConv(w, layer, base, input);
     patch.remove(layer.layer.node.id);
   }
