@@ -1,5 +1,4 @@
 import type { ValueStatistics } from "../../../calibrate/statistics/types.ts";
-import { withoutTime } from "../../../numeric/quantize/activation.ts";
 import type { Quantizer } from "./grids.ts";
 import type { StaticLayer } from "./sites.ts";
 import { inputEnergy, kernelRows } from "./weights.ts";
@@ -54,32 +53,48 @@ export function sharedScale(scale: Float64Array, weight: Float64Array, share: nu
   return s.map((v) => v * wide);
 }
 
-/** Mean squared rounding error of each channel of the calibrated sample on a grid, time divided out. */
-function activationErrors(x: Smoothed, scale: ArrayLike<number>, steps: number): Float64Array {
+/** One over the power of what the layers make at each call: what an error there weighs in decibels. */
+function callWeights({ statistics, layers, channels }: Smoothed): Float64Array {
+  const n = channels.scale.length;
+  const power = new Float64Array(statistics.square.length / n);
+  for (const { layer, weight } of layers) {
+    const energy = inputEnergy(weight, layer);
+    for (const [i, sq] of statistics.square.entries()) {
+      const t = Math.floor(i / n);
+      power[t] = power[t]! + energy[i % n]! * sq;
+    }
+  }
+  return power.map((p) => (p > 0 ? 1 / p / power.length : 0));
+}
+
+/** Squared rounding error of each channel of the calibrated sample on a grid, weighed by call. */
+function activationErrors(x: Smoothed, scale: ArrayLike<number>, o: { steps: number; calls: Float64Array }) {
   const { channels, statistics } = x;
   const n = channels.scale.length;
   const [zero] = channels.zero;
-  const sample =
-    channels.profile === null ? statistics.sample : withoutTime(statistics.sample, channels.profile);
+  const { sample, rows } = statistics;
   const sum = new Float64Array(n);
   for (let i = 0; i < sample.length; i++) {
     const c = i % n;
-    const q = Math.min(steps, Math.max(0, Math.round(sample[i]! / scale[c]!) + zero!));
-    sum[c] = sum[c]! + (sample[i]! - (q - zero!) * scale[c]!) ** 2;
+    const t = Math.floor(i / (n * rows));
+    const s = scale[c]! * (channels.profile?.[t] ?? 1);
+    const q = Math.min(o.steps, Math.max(0, Math.round(sample[i]! / s) + zero!));
+    sum[c] = sum[c]! + (o.calls[t]! / rows) * (sample[i]! - (q - zero!) * s) ** 2;
   }
-  return sum.map((s) => s / Math.max(1, sample.length / n));
+  return sum;
 }
 
-/** Variance of each channel over the calls, time divided out: the mean's share is corrected in the bias. */
-function variances({ channels, statistics }: Smoothed): Float64Array {
+/** Mean square of each channel about what the bias corrects, weighed by call. */
+function variances({ channels, statistics }: Smoothed, calls: Float64Array): Float64Array {
   const n = channels.scale.length;
-  const calls = statistics.mean.length / n;
-  return Float64Array.from({ length: n }, (_, c) => {
-    let sum = 0;
-    for (let t = 0; t < calls; t++)
-      sum += statistics.square[t * n + c]! / (channels.profile?.[t] ?? 1) ** 2 / calls;
-    return Math.max(0, sum - channels.mean[c]! ** 2);
-  });
+  const out = new Float64Array(n);
+  for (const [t, weight] of calls.entries())
+    for (let c = 0; c < n; c++) {
+      const about = channels.mean[c]! * (channels.profile?.[t] ?? 1);
+      const i = t * n + c;
+      out[c] = out[c]! + weight * (statistics.square[i]! - 2 * about * statistics.mean[i]! + about ** 2);
+    }
+  return out.map((v) => Math.max(0, v));
 }
 
 /** Σ over weights of the squared rounding error times the variance it meets, when channels are scaled so. */
@@ -102,12 +117,13 @@ function weightError(x: Smoothed, scale: ArrayLike<number>, variance: Float64Arr
 }
 
 /**
- * Squared error that quantizing input and weights with these channel scales is predicted to cause in what the layers
- * make, per position: rounding measured on the sample and on the weights, taken to be uncorrelated.
+ * Error that quantizing input and weights with these channel scales is predicted to cause in what the layers make,
+ * relative to its power, mean over calls: rounding measured on the sample and on the weights, taken to be uncorrelated.
  */
 export function predictedError(x: Smoothed, scale: ArrayLike<number>, steps: number): number {
-  const errors = activationErrors(x, scale, steps);
-  let sum = weightError(x, scale, variances(x));
+  const calls = callWeights(x);
+  const errors = activationErrors(x, scale, { steps, calls });
+  let sum = weightError(x, scale, variances(x, calls));
   for (const { layer, weight } of x.layers)
     for (const [c, e] of inputEnergy(weight, layer).entries()) sum += e * errors[c]!;
   return sum;
