@@ -15,6 +15,7 @@ import { fuseGemm } from "./fuse/fuse-gemm.ts";
 import { fuseGroupNorm } from "./fuse/fuse-group-norm.ts";
 import { fuseLayerNorm } from "./fuse/fuse-layer-norm.ts";
 import { fuseRmsNorm } from "./fuse/fuse-rms-norm.ts";
+import { linearisePointwise } from "./fuse/linearise-pointwise.ts";
 import { splitUpsample } from "./fuse/split-upsample.ts";
 import { convertOpset } from "./legalise/convert-opset.ts";
 import { shortenNames } from "./legalise/shorten-names.ts";
@@ -46,6 +47,7 @@ export const passes = [
   fuseAttention,
   fuseGemm,
   fuseAffine,
+  linearisePointwise,
   splitUpsample,
   convertOpset,
   spellOps,
