@@ -1,3 +1,4 @@
+import { type View, viewOf } from "./product.ts";
 import { openSimd, type Simd, TILE } from "./simd.ts";
 
 /** A matrix anywhere in an array, transposed or not: element (i, j) is `data[start + i·down + j·across]`. */
@@ -74,19 +75,20 @@ interface Tile {
   readonly columns: number;
 }
 
-function addTile(c: Float64Array, stride: number, memory: Float64Array, factor: number, t: Tile): void {
+function addTile(c: View, memory: Float64Array, factor: number, t: Tile): void {
+  const { data, start, stride } = c;
   for (let r = 0; r < t.rows; r++) {
-    const to = (t.row + r) * stride + t.column;
+    const to = start + (t.row + r) * stride + t.column;
     const from = C_AT + r * TILE;
-    for (let j = 0; j < t.columns; j++) c[to + j]! += factor * memory[from + j]!;
+    for (let j = 0; j < t.columns; j++) data[to + j]! += factor * memory[from + j]!;
   }
 }
 
 /**
- * c += factor · a·b for a row-major `a.rows` × `b.columns` array. The order of sums is fixed by the sizes: equal inputs
+ * c += factor · a·b. `c` must not share elements with `a` or `b`. The order of sums is fixed by the sizes: equal inputs
  * give equal bits everywhere. About twice the speed of {@link addProduct}, which suits small matrices.
  */
-export function addMultiply(c: Float64Array, factor: number, a: Matrix, b: Matrix): void {
+export function addMultiply(c: View, factor: number, a: Matrix, b: Matrix): void {
   if (a.columns !== b.rows) throw new Error(`${a.rows}×${a.columns} times ${b.rows}×${b.columns}`);
   const { kernel, memory } = simd();
   const right = turned(b);
@@ -101,7 +103,7 @@ export function addMultiply(c: Float64Array, factor: number, a: Matrix, b: Matri
         for (let j = 0; j < columns; j += TILE)
           for (let i = 0; i < rows; i += TILE) {
             kernel(8 * (A_AT + i * depth), 8 * (B_AT + j * depth), 8 * C_AT, depth);
-            addTile(c, b.columns, memory, factor, {
+            addTile(c, memory, factor, {
               row: i0 + i,
               column: j0 + j,
               rows: Math.min(TILE, rows - i),
@@ -116,7 +118,7 @@ export function addMultiply(c: Float64Array, factor: number, a: Matrix, b: Matri
 /** a·b as a new row-major array. */
 export function multiply(a: Matrix, b: Matrix): Float64Array {
   const c = new Float64Array(a.rows * b.columns);
-  addMultiply(c, 1, a, b);
+  addMultiply(viewOf(c, a.rows, b.columns), 1, a, b);
   return c;
 }
 

@@ -2,6 +2,7 @@ import { affineKernel } from "./affine.ts";
 import { castKernel } from "./cast.ts";
 import { concatKernel } from "./concat.ts";
 import { dequantizeBlocksKernel, dequantizeKernel } from "./dequantize.ts";
+import { factorLowRankKernel } from "./factor-low-rank.ts";
 import { fitPaletteKernel } from "./fit-palette.ts";
 import { fitWeightKernel } from "./fit-weight.ts";
 import type { Kernel } from "./kernel.ts";
@@ -12,6 +13,7 @@ import { quantizeScaledKernel } from "./quantize-scaled.ts";
 import { sliceKernel } from "./slice.ts";
 import { transposeKernel } from "./transpose.ts";
 import { upsamplePhaseKernel } from "./upsample-phase.ts";
+import { weighedSpectrumKernel } from "./weighed-spectrum.ts";
 
 const ALL: readonly Kernel[] = [
   affineKernel,
@@ -19,6 +21,7 @@ const ALL: readonly Kernel[] = [
   concatKernel,
   dequantizeBlocksKernel,
   dequantizeKernel,
+  factorLowRankKernel,
   fitPaletteKernel,
   fitWeightKernel,
   quantizeBlocksKernel,
@@ -28,6 +31,7 @@ const ALL: readonly Kernel[] = [
   sliceKernel,
   transposeKernel,
   upsamplePhaseKernel,
+  weighedSpectrumKernel,
 ];
 
 /** Every derivation kernel by name. */

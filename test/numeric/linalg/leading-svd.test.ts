@@ -10,6 +10,7 @@ import {
 } from "../../../src/numeric/linalg/gemm.ts";
 import { leadingSvd } from "../../../src/numeric/linalg/leading-svd.ts";
 import { orthonormalRows } from "../../../src/numeric/linalg/orthonormal.ts";
+import { viewOf } from "../../../src/numeric/linalg/product.ts";
 import { truncatedSvd } from "../../../src/numeric/linalg/svd.ts";
 import { createRng } from "../../../src/numeric/rng.ts";
 import { reference } from "./reference.ts";
@@ -40,7 +41,7 @@ describe("vector products of matrices", () => {
         const b = random(n * k, s + 1);
         const plain = reference.product(a, b, { m, n, k });
         const c = plain.slice();
-        addMultiply(c, -1, matrix(a, m, k), turned(matrix(b, n, k)));
+        addMultiply(viewOf(c, m, n), -1, matrix(a, m, k), turned(matrix(b, n, k)));
         expect(largest(c) / largest(plain)).toBeLessThan(1e-12);
         const [r0, r1, c0, c1] = [m >> 2, m, n >> 1, n];
         const inner = multiply(
@@ -127,7 +128,7 @@ describe("leading singular values", () => {
     const tail = (from: number): number => values.slice(from).reduce((s, v) => s + v * v, 0);
     const rest = a.slice();
     for (let i = 0; i < 40; i++) for (let k = 0; k < m; k++) found.left[i * m + k]! *= -found.values[i]!;
-    addMultiply(rest, 1, turned(matrix(found.left, 40, m)), matrix(found.right, 40, n));
+    addMultiply(viewOf(rest, m, n), 1, turned(matrix(found.left, 40, m)), matrix(found.right, 40, n));
     const error = rest.reduce((s, v) => s + v * v, 0);
     expect(error / tail(40)).toBeLessThan(1 + 0.11 ** 2);
     // What was found is an exact projection: energies add up.
