@@ -8,6 +8,7 @@ import { removeDead } from "./clean/remove-dead.ts";
 import { simplify } from "./clean/simplify.ts";
 import { specialiseShapes } from "./clean/specialise-shapes.ts";
 import { convertFloat } from "./convert/convert-float.ts";
+import { factorizeConv } from "./factorize/factorize-conv.ts";
 import { factorizeLinear } from "./factorize/factorize-linear.ts";
 import { fuseActivation } from "./fuse/fuse-activation.ts";
 import { fuseAffine } from "./fuse/fuse-affine.ts";
@@ -53,6 +54,7 @@ export const passes = [
   storeShapes,
   shortenNames,
   factorizeLinear,
+  factorizeConv,
   convertFloat,
   quantizeStatic,
   quantizeDynamic,

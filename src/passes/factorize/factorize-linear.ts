@@ -6,7 +6,7 @@ import { elementsOf } from "../../runtime/kernels/elements.ts";
 import type { LowRankTensors } from "../../runtime/kernels/factor-low-rank.ts";
 import { spectrumTensor } from "../../runtime/kernels/weighed-spectrum.ts";
 import { type Decision, definePass, type PassContext } from "../pass.ts";
-import { allocate, type Candidate, type Classed, flopsOf, obstacle } from "./allocate.ts";
+import { type Candidate, flopsOf, obstacle } from "./allocate.ts";
 import { type Lengths, lengthsOf } from "./lengths.ts";
 import {
   DAMP,
@@ -18,8 +18,9 @@ import {
   standsFor,
   writeFactors,
 } from "./low-rank.ts";
-import { outputNoise, type Probe } from "./measure.ts";
+import type { Probe } from "./measure.ts";
 import { FACTORIZE_PROPERTIES, type FactorizeOptions } from "./options.ts";
+import { allocated, decideLengths, decideWeighting } from "./ranks.ts";
 import { groupSites, type Site, sitesOf } from "./sites.ts";
 import { inputRequest, statisticsOf } from "./statistics.ts";
 
@@ -101,64 +102,6 @@ function probeOf(g: Group, rank: number, ctx: PassContext): Probe {
   };
 }
 
-/** How much a unit of relative error of each group matters: measured at its middle candidate, or the same for all. */
-async function harms(
-  groups: readonly Group[],
-  found: readonly Candidate<number>[][],
-  o: FactorizeLinearOptions,
-  ctx: PassContext,
-): Promise<number[]> {
-  const paying = [...groups.keys()].filter((i) => found[i]!.length > 0);
-  if (ctx.oracle === null || !o.measure) {
-    if (o.measure)
-      ctx.decide({
-        node: "",
-        kind: "downgraded",
-        rule: "sensitivity",
-        why: "the model cannot be sampled, so that every layer counts by the relative error of its own output",
-        from: "network output",
-        to: "layer output",
-      });
-    return groups.map(() => 1);
-  }
-  const middle = paying.map((i) => found[i]![found[i]!.length >> 1]!);
-  const noise = await outputNoise(
-    ctx.oracle,
-    ctx,
-    paying.map((i, k) => probeOf(groups[i]!, middle[k]!.ranks, ctx)),
-  );
-  const out = groups.map(() => 0);
-  for (const [k, i] of paying.entries()) out[i] = middle[k]!.error > 0 ? noise[k]! / middle[k]!.error : 0;
-  return out;
-}
-
-/** The rank of every group under a share of all operations; `null` leaves it as it is. */
-async function allocated(
-  groups: readonly Group[],
-  keep: number,
-  lengths: Lengths,
-  o: FactorizeLinearOptions,
-  ctx: PassContext,
-): Promise<(number | null)[]> {
-  const found = await Promise.all(groups.map((g) => candidates(g, lengths, ctx)));
-  const harm = await harms(groups, found, o, ctx);
-  const classes: Classed<number>[] = groups.map((g, i) => ({
-    original: originalWork(g, lengths),
-    candidates: found[i]!,
-    harm: harm[i]!,
-  }));
-  const { picks, kept, reached } = allocate(classes, keep);
-  ctx.decide({
-    node: "",
-    kind: reached ? "applied" : "downgraded",
-    rule: "allocation",
-    why: reached
-      ? `${(100 * kept).toFixed(1)} % of the operations of ${groups.length} groups of layers are left`
-      : `the smallest forms that pay leave ${(100 * kept).toFixed(1)} % of the operations, more than asked for`,
-  });
-  return picks.map((p, i) => (p === null ? null : found[i]![p]!.ranks));
-}
-
 /** The rank that keeps a share of a group's operations. */
 function rankAt(g: Group, ratio: number, lengths: Lengths, step: number): number {
   const one = flopsOf(lowRankWork(g, lengths, 1));
@@ -173,39 +116,17 @@ async function ranksOf(
   ctx: PassContext,
 ): Promise<(number | null)[]> {
   const { keep, ratio, rank } = o.budget;
-  if (keep !== undefined) return await allocated(groups, keep, lengths, o, ctx);
+  if (keep !== undefined) {
+    const rankable = groups.map((g) => ({
+      original: originalWork(g, lengths),
+      candidates: () => candidates(g, lengths, ctx),
+      probe: (r: number) => probeOf(g, r, ctx),
+    }));
+    return await allocated(rankable, keep, o, ctx);
+  }
   return groups.map((g) =>
     ratio === undefined ? Math.min(rank!, fullRank(g)) : rankAt(g, ratio, lengths, stepOf(ctx)),
   );
-}
-
-/** Says which groups lack statistics although they were asked for. */
-function decideWeighting(groups: readonly Group[], o: FactorizeLinearOptions, ctx: PassContext): void {
-  const without = groups.filter((g) => g.statistics === null);
-  if (o.weighting === "none" || without.length === 0) return;
-  ctx.decide({
-    node: without.length === 1 ? nameOf(without[0]!) : "",
-    kind: "downgraded",
-    rule: "weighting",
-    why:
-      ctx.statistics === null
-        ? "the model could not be sampled, so nothing is known of its layers' inputs"
-        : "the layers' inputs are too many, or were not observed",
-    from: "activations",
-    to: "none",
-    count: without.length,
-  });
-}
-
-/** Says which open lengths layers were compared at. */
-function decideLengths({ assumed }: Lengths, ctx: PassContext): void {
-  if (assumed.length === 0) return;
-  ctx.decide({
-    node: "",
-    kind: "applied",
-    rule: "assumed-lengths",
-    why: `the model leaves ${assumed.join(", ")} open: layers are compared at images of 64×64, 77 tokens and a batch of 2`,
-  });
 }
 
 /** Decisions on the layers of a group. */
@@ -284,7 +205,7 @@ report says so.`,
   async run(graph, o, ctx) {
     const groups = groupsOf(graph, o, ctx);
     if (groups.length === 0) return;
-    decideWeighting(groups, o, ctx);
+    decideWeighting(groups.filter((g) => g.statistics === null).map(nameOf), o, ctx);
     const lengths = lengthsOf(ctx);
     decideLengths(lengths, ctx);
     const ranks = await ranksOf(groups, lengths, o, ctx);

@@ -3,6 +3,7 @@ import { castKernel } from "./cast.ts";
 import { concatKernel } from "./concat.ts";
 import { dequantizeBlocksKernel, dequantizeKernel } from "./dequantize.ts";
 import { factorLowRankKernel } from "./factor-low-rank.ts";
+import { factorTuckerKernel, tuckerSpectraKernel } from "./factor-tucker.ts";
 import { fitPaletteKernel } from "./fit-palette.ts";
 import { fitWeightKernel } from "./fit-weight.ts";
 import type { Kernel } from "./kernel.ts";
@@ -22,6 +23,7 @@ const ALL: readonly Kernel[] = [
   dequantizeBlocksKernel,
   dequantizeKernel,
   factorLowRankKernel,
+  factorTuckerKernel,
   fitPaletteKernel,
   fitWeightKernel,
   quantizeBlocksKernel,
@@ -30,6 +32,7 @@ const ALL: readonly Kernel[] = [
   quantizeScaledKernel,
   sliceKernel,
   transposeKernel,
+  tuckerSpectraKernel,
   upsamplePhaseKernel,
   weighedSpectrumKernel,
 ];
