@@ -95,7 +95,7 @@ describe("convolutions as three", () => {
       why: expect.stringMatching(/no less time/),
     });
     const plain = await factorize(convolution(true), factorizeConv, { options: { budget: { rank: 8 } } });
-    expect(plain.find((d) => d.node === "layer")!.rule).toBe("tucker-plain");
+    expect(plain.map((d) => d.rule)).toContain("tucker-plain");
   });
 
   it("give the same bytes on any number of threads", async () => {
