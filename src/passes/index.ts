@@ -8,6 +8,8 @@ import { removeDead } from "./clean/remove-dead.ts";
 import { simplify } from "./clean/simplify.ts";
 import { specialiseShapes } from "./clean/specialise-shapes.ts";
 import { convertFloat } from "./convert/convert-float.ts";
+import { factorizeConv } from "./factorize/factorize-conv.ts";
+import { factorizeLinear } from "./factorize/factorize-linear.ts";
 import { fuseActivation } from "./fuse/fuse-activation.ts";
 import { fuseAffine } from "./fuse/fuse-affine.ts";
 import { fuseAttention } from "./fuse/fuse-attention.ts";
@@ -53,6 +55,8 @@ export const passes = [
   spellOps,
   storeShapes,
   shortenNames,
+  factorizeLinear,
+  factorizeConv,
   convertFloat,
   quantizeStatic,
   quantizeDynamic,
