@@ -4,12 +4,18 @@ import { DiffpressError } from "../diagnostics/index.ts";
 import { cloneModel } from "../ir/clone.ts";
 import type { Model } from "../ir/graph.ts";
 import { inferShapes } from "../ir/infer.ts";
-import { type WrittenModel, writeModel } from "../ir/onnx/index.ts";
+import {
+  type ExternalOptions,
+  type WriteOptions as ModelWriteOptions,
+  type WrittenModel,
+  writeModel,
+} from "../ir/onnx/index.ts";
 import { findPass } from "../passes/index.ts";
 import { type PassReport, type RunnerOptions, runPass } from "../passes/runner.ts";
-import type { Runtime } from "../runtime/index.ts";
+import type { GraphSet, Runtime } from "../runtime/index.ts";
 import type { Target } from "../targets/target.ts";
 import type { OnCompileEvent } from "./events.ts";
+import type { ManifestFile, ManifestTensor } from "./manifest.ts";
 import type { OutputFolder } from "./output.ts";
 import type { PlannedPass } from "./plan.ts";
 import type { OutputLayout } from "./recipe/types.ts";
@@ -133,23 +139,47 @@ function atFinalPlace(cause: unknown, staging: string, out: string): unknown {
   );
 }
 
-/** Writes a model below the build folder; paths in the result are relative to that folder. */
-export async function writeComponent(
-  model: Model,
-  file: string,
+/** One component as it lies in the build folder; all paths are relative to that. */
+export interface WrittenComponent {
+  /** What is loaded: a model, or the description of a graph set. */
+  readonly path: string;
+  readonly files: readonly ManifestFile[];
+  /** Tensors of each model file. */
+  readonly models: { readonly [path: string]: readonly ManifestTensor[] };
+  /** `null` for a single model. */
+  readonly set: GraphSet | null;
+}
+
+/** How models below the build folder are written. Diagnostics of `write` name the final place. */
+export async function writing<T>(
   options: WriteOptions,
-): Promise<WrittenModel> {
+  write: (how: ModelWriteOptions & { readonly external: ExternalOptions }) => Promise<T>,
+): Promise<T> {
   const { output, layout, target, component } = options;
   try {
-    const written = await writeModel(model, output.file(file), {
+    return await write({
       reader: options.runtime.reader,
       external: { threshold: layout.inlineBelow, align: layout.align },
       onProgress: ({ bytesDone, bytesTotal }) =>
         options.onEvent({ kind: "bytes", target, component, done: bytesDone, total: bytesTotal }),
     });
-    const folder = file.slice(0, file.lastIndexOf("/") + 1);
-    return { ...written, files: written.files.map((f) => ({ ...f, path: folder + f.path })) };
   } catch (cause) {
     throw atFinalPlace(cause, output.staging, options.out);
   }
+}
+
+/** Files with paths relative to the build folder instead of their own. */
+export function filesIn(folder: string, written: WrittenModel): ManifestFile[] {
+  return written.files.map((f) => ({ ...f, path: folder + f.path }));
+}
+
+/** Writes a model below the build folder. */
+export async function writeComponent(
+  model: Model,
+  file: string,
+  options: WriteOptions,
+): Promise<WrittenComponent> {
+  const written = await writing(options, (how) => writeModel(model, options.output.file(file), how));
+  const folder = file.slice(0, file.lastIndexOf("/") + 1);
+  return { path: file, files: filesIn(folder, written), models: { [file]: written.tensors }, set: null };
 }

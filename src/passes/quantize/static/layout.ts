@@ -2,6 +2,7 @@ import { intAttr, intsAttr, type Node, type ValueId } from "../../../ir/graph.ts
 import type { PatchBuilder } from "../../../ir/patch.ts";
 import { i64Tensor } from "../../../ir/tensor.ts";
 import { fromChannels, quantizeActivation } from "../../../targets/lower/integer.ts";
+import { restOf } from "./first-token.ts";
 import type { Interleave } from "./interleave.ts";
 import type { SitePlan } from "./plan.ts";
 import type { StaticLayer } from "./sites.ts";
@@ -45,7 +46,8 @@ export function quantizeBefore(
     from.attrs.has("perm") &&
     !graph.isOutput(site.value) &&
     readers.every((id) => site.layers.some((l) => l.node.id === id));
-  if (!turned) return quantizeActivation(patch, site.value, { ...named, axis: site.axis });
+  const own = site.rest ? restOf(patch, site.value) : site.value;
+  if (site.rest || !turned) return quantizeActivation(patch, own, { ...named, axis: site.axis });
   const before = quantizeActivation(patch, from.inputs[0]!, { ...named, axis: 1 });
   patch.remove(from.id);
   return patch.node({

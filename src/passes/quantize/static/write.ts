@@ -13,6 +13,7 @@ import {
   u8Constant,
 } from "../../../targets/lower/integer.ts";
 import type { Clock } from "./clock.ts";
+import { withFirst } from "./first-token.ts";
 import { type Interleave, interleaveOf } from "./interleave.ts";
 import { flatFromChannels, interleaved, moved, quantizeBefore, standsAlone } from "./layout.ts";
 import type { LayerPlan, SitePlan } from "./plan.ts";
@@ -41,12 +42,17 @@ function weightOf({ layer, fit }: LayerPlan, base: Float64Array) {
   });
 }
 
-/** A linear layer; one product per part where its result is only split evenly. */
-function writeMatMul(w: Writing, plan: LayerPlan, base: Float64Array, input: QuantizedActivation): void {
+/** A linear layer; one product per part where its result is only split evenly and has all tokens. */
+function writeMatMul(
+  w: Writing,
+  plan: LayerPlan,
+  o: { readonly base: Float64Array; readonly input: QuantizedActivation; readonly site: SitePlan["site"] },
+): void {
   const { graph, shapes, patch } = w;
+  const { base, input, site } = o;
   const { layer, fit, bias } = plan;
   const weight = weightOf(plan, base);
-  const split = splitAfter(graph, shapes, layer.output);
+  const split = site.rest ? null : splitAfter(graph, shapes, layer.output);
   const parts = split?.parts ?? 1;
   const size = layer.outputs / parts;
   for (let p = 0; p < parts; p++) {
@@ -59,7 +65,13 @@ function writeMatMul(w: Writing, plan: LayerPlan, base: Float64Array, input: Qua
       node: parts === 1 ? layer.node.name : `${layer.node.name}/${p}`,
       name: `w${layer.output}.${p}`,
     });
-    patch.redirect(split === null ? layer.output : split.node.outputs[p]!, out);
+    const first = {
+      x: site.value,
+      weight: { data: weight, scale: fit.scale, zero: 0 },
+      bias: plan.firstBias,
+    };
+    const whole = site.rest ? withFirst(patch, out, { ...first, name: `t${layer.output}` }) : out;
+    patch.redirect(split === null ? layer.output : split.node.outputs[p]!, whole);
   }
   if (split !== null) patch.remove(split.node.id);
   if (layer.biasNode !== null) patch.remove(layer.biasNode.id);
@@ -138,7 +150,7 @@ export function writeSite(w: Writing, plan: SitePlan): void {
   const together = interleaveOf(w.graph, site);
   if (together !== null && plan.layers.length === 4) writePhases(w, plan, together, input);
   for (const layer of plan.layers) {
-    if (site.kind === "matmul") writeMatMul(w, layer, base, input);
+    if (site.kind === "matmul") writeMatMul(w, layer, { base, input, site });
     else if (together === null) writeConv(w, layer, base, input);
     patch.remove(layer.layer.node.id);
   }
