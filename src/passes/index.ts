@@ -26,6 +26,7 @@ import { correctOutput } from "./quantize/correct-output.ts";
 import { quantizeDynamic } from "./quantize/quantize-dynamic.ts";
 import { quantizeWeights } from "./quantize/quantize-weights.ts";
 import { quantizeStatic } from "./quantize/static/quantize-static.ts";
+import { sparsifyWeights } from "./sparsify/sparsify-weights.ts";
 
 /**
  * Every pass, one line each, in the order the docs list them. Help, docs pages and the recipe schema come from here;
@@ -51,6 +52,7 @@ export const passes = [
   spellOps,
   storeShapes,
   shortenNames,
+  sparsifyWeights,
   convertFloat,
   quantizeStatic,
   quantizeDynamic,

@@ -1,10 +1,11 @@
 import { PatchBuilder } from "../../ir/patch.ts";
 import { tensorBytes } from "../../ir/tensor.ts";
+import { PATTERNS } from "../../numeric/sparsify/pattern.ts";
 import { convertFloatTo, halfNeedsRanges } from "../convert/convert-float.ts";
 import { importContrib } from "../fuse/driver.ts";
 import { raiseOpset } from "../legalise/convert-opset.ts";
 import { type Decision, definePass } from "../pass.ts";
-import { decideFallbacks, type Fallbacks, fittingOf, needsData, requestFor } from "./fitting.ts";
+import { checkSparse, decideFallbacks, type Fallbacks, fittingOf, needsData, requestFor } from "./fitting.ts";
 import type { Guard } from "./guards.ts";
 import {
   formatsOf,
@@ -58,6 +59,11 @@ matrices know the timesteps that were sampled: time embeddings see few different
 \`lowRank\` puts a half-precision branch beside each weight, the best one for the layer's inputs (arXiv:2410.06040), in
 turn with the integers. At equal bytes smaller blocks usually gain more.
 
+\`sparse\` fits zeros and integers to one measure of error: weights are dropped and the rest repaired as
+\`sparsify-weights\` does it, then rounded with error feedback that makes up for both (\`gptq\`, \`rounding\`); the zero point
+stands for zero exactly. Weights that are zero already stay zero under every method but \`palette\`, unless a
+branch is put beside them. The zeros take the space of other integers: see \`sparsify-weights\` for what they are worth.
+
 \`palette\` stores an index per weight into one codebook per tensor and one scale per output, looked up when the model
 loads.
 
@@ -98,6 +104,18 @@ format falls back to the one its descriptor names, and the report says so.`,
         maximum: 256,
         default: 0,
         description: "Rank of a half-precision branch beside every quantized weight that takes up its error.",
+      },
+      sparse: {
+        type: ["object", "null"],
+        additionalProperties: false,
+        required: ["pattern"],
+        properties: {
+          pattern: { enum: [...PATTERNS] },
+          ratio: { type: "number", minimum: 0, maximum: 0.95 },
+        },
+        default: null,
+        description:
+          "Zeros fitted together with the integers, methods gptq and rounding: a pattern as in sparsify-weights and a share of zeros, half unless said.",
       },
       block: {
         enum: [16, 32, 64, 128],
@@ -171,8 +189,9 @@ format falls back to the one its descriptor names, and the report says so.`,
     const silent = { model: ctx.model, target: ctx.target, shapes: () => ctx.shapes(), decide: () => {} };
     return requestFor(graph, shared(graph, plan(graph, o, silent), silent), ctx);
   },
-  version: 2,
+  version: 3,
   async run(graph, o, ctx) {
+    checkSparse(o);
     let support = supportOf(ctx.target, o.format);
     if (support.gemm === null && support.conv === null) {
       const to = support.fallback ?? "f32";
@@ -215,6 +234,7 @@ format falls back to the one its descriptor names, and the report says so.`,
       const [first] = s.uses;
       const { layer, guard } = first!;
       const guarded = s.format !== o.format && guard !== null;
+      const sparse = fitting.fit?.sparse ?? null;
       if (written === null) {
         if (guarded)
           ctx.decide({
@@ -243,7 +263,7 @@ format falls back to the one its descriptor names, and the report says so.`,
           rule: guarded ? `guard-${guard}` : ruleOf(s.format, fitting.method, written),
           ...(guarded && { why: WHY[guard] }),
           from: layer.tensor.dtype,
-          to: s.format,
+          to: sparse === null ? s.format : `${s.format}, ${sparse.pattern} zeros`,
           ...(s.uses.length > 1 && { count: s.uses.length }),
           bytesBefore: tensorBytes(layer.tensor),
           bytesAfter: written.stored.reduce((n, t) => n + tensorBytes(t), 0),

@@ -10,6 +10,7 @@ import { quantizeChannelKernel } from "./quantize-channel.ts";
 import { quantizeGroupsKernel } from "./quantize-groups.ts";
 import { quantizeScaledKernel } from "./quantize-scaled.ts";
 import { sliceKernel } from "./slice.ts";
+import { sparsifyWeightKernel } from "./sparsify-weight.ts";
 import { transposeKernel } from "./transpose.ts";
 import { upsamplePhaseKernel } from "./upsample-phase.ts";
 
@@ -26,6 +27,7 @@ const ALL: readonly Kernel[] = [
   quantizeGroupsKernel,
   quantizeScaledKernel,
   sliceKernel,
+  sparsifyWeightKernel,
   transposeKernel,
   upsamplePhaseKernel,
 ];
