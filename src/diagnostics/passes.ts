@@ -17,6 +17,10 @@ export const passesCodes = {
     (d) =>
       `quantize-weights is given sparse together with ${d.option}: ${d.value}. Expected method gptq or rounding and no branch, because ${d.why}.`,
   ),
+  TIMESTEPS_TOO_CLOSE: error<{ timesteps: string; dtype: string }>(
+    (d) =>
+      `freeze-time is given timesteps that cannot be told apart as ${d.dtype}: ${d.timesteps}. Expected integers for integer inputs, and at least 0.002 between others.`,
+  ),
   ALLOCATION_IMPOSSIBLE: error<{ limit: number; least: number; unit: string }>(
     (d) =>
       `the budget leaves ${d.limit} ${d.unit} for the weights, and their smallest forms together take ${d.least}. Raise the budget, allow smaller formats, or lift the guards.`,

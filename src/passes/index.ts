@@ -8,6 +8,7 @@ import { removeDead } from "./clean/remove-dead.ts";
 import { simplify } from "./clean/simplify.ts";
 import { specialiseShapes } from "./clean/specialise-shapes.ts";
 import { convertFloat } from "./convert/convert-float.ts";
+import { freezeTime } from "./freeze/freeze-time.ts";
 import { fuseActivation } from "./fuse/fuse-activation.ts";
 import { fuseAffine } from "./fuse/fuse-affine.ts";
 import { fuseAttention } from "./fuse/fuse-attention.ts";
@@ -52,6 +53,7 @@ export const passes = [
   spellOps,
   storeShapes,
   shortenNames,
+  freezeTime,
   sparsifyWeights,
   convertFloat,
   quantizeStatic,
