@@ -61,6 +61,10 @@ export const cpuX64: Target = {
     dynamic: true,
     saturates: true,
   },
+  sparsity: {
+    fast: [],
+    note: "kernels are dense: zeros cost time and memory like other weights, and sparse_initializer is expanded when the model loads",
+  },
   half: {
     keepF32Inputs: [
       { op: "Resize", inputs: [1, 2] },
@@ -228,6 +232,14 @@ export const cpuX64: Target = {
       source: ORT,
       checked: "2026-11-23",
       measured: true,
+    },
+    {
+      field: "sparsity",
+      claim:
+        "kernels of products and convolutions are dense and sparse initializers are expanded to dense ones when the model loads",
+      source: "onnxruntime MLAS and graph loading sources; issues 5540 and 5578 of onnxruntime",
+      checked: "2026-11-26",
+      measured: false,
     },
     {
       field: "half",

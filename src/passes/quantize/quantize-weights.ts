@@ -1,7 +1,8 @@
+import { PATTERNS } from "../../numeric/sparsify/pattern.ts";
 import { convertFloatTo, halfNeedsRanges } from "../convert/convert-float.ts";
 import { raiseOpset } from "../legalise/convert-opset.ts";
 import { definePass } from "../pass.ts";
-import { needsData, requestFor } from "./fitting.ts";
+import { checkSparse, needsData, requestFor } from "./fitting.ts";
 import { formatsOf, plan, type QuantizeWeightsOptions, replaceFormat, shared, supportOf } from "./plan.ts";
 import { stagesOf } from "./stages.ts";
 import { storeWeights } from "./store.ts";
@@ -39,6 +40,11 @@ direction. The report's figure of a layer in a later stage is relative to what i
 
 \`lowRank\` puts a half-precision branch beside each weight, the best one for the layer's inputs (arXiv:2410.06040), in
 turn with the integers. At equal bytes smaller blocks usually gain more.
+
+\`sparse\` fits zeros and integers to one measure of error: weights are dropped and the rest repaired as
+\`sparsify-weights\` does it, then rounded with error feedback that makes up for both (\`gptq\`, \`rounding\`); the zero point
+stands for zero exactly. Weights that are zero already stay zero under every method but \`palette\`, unless a
+branch is put beside them. The zeros take the space of other integers: see \`sparsify-weights\` for what they are worth.
 
 \`palette\` stores an index per weight into one codebook per tensor and one scale per output, looked up when the model
 loads.
@@ -94,6 +100,18 @@ format falls back to the one its descriptor names, and the report says so.`,
         maximum: 256,
         default: 0,
         description: "Rank of a half-precision branch beside every quantized weight that takes up its error.",
+      },
+      sparse: {
+        type: ["object", "null"],
+        additionalProperties: false,
+        required: ["pattern"],
+        properties: {
+          pattern: { enum: [...PATTERNS] },
+          ratio: { type: "number", minimum: 0, maximum: 0.95 },
+        },
+        default: null,
+        description:
+          "Zeros fitted together with the integers, methods gptq and rounding: a pattern as in sparsify-weights and a share of zeros, half unless said.",
       },
       block: {
         enum: [16, 32, 64, 128],
@@ -168,8 +186,9 @@ format falls back to the one its descriptor names, and the report says so.`,
     const [first] = stagesOf(graph, shared(graph, plan(graph, o, silent), silent), o.sequential);
     return requestFor(graph, first!, ctx);
   },
-  version: 2,
+  version: 3,
   async run(graph, o, ctx) {
+    checkSparse(o);
     let support = supportOf(ctx.target, o.format);
     if (support.gemm === null && support.conv === null) {
       const to = support.fallback ?? "f32";

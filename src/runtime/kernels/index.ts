@@ -13,6 +13,7 @@ import { quantizeGroupsKernel } from "./quantize-groups.ts";
 import { quantizeScaledKernel } from "./quantize-scaled.ts";
 import { sliceKernel } from "./slice.ts";
 import { steerWeightKernel } from "./steer-weight.ts";
+import { sparsifyWeightKernel } from "./sparsify-weight.ts";
 import { transposeKernel } from "./transpose.ts";
 import { upsamplePhaseKernel } from "./upsample-phase.ts";
 import { weighedSpectrumKernel } from "./weighed-spectrum.ts";
@@ -33,6 +34,7 @@ const ALL: readonly Kernel[] = [
   quantizeScaledKernel,
   sliceKernel,
   steerWeightKernel,
+  sparsifyWeightKernel,
   transposeKernel,
   tuckerSpectraKernel,
   upsamplePhaseKernel,
