@@ -9,6 +9,7 @@ import { quantizeBlocksKernel } from "./quantize-blocks.ts";
 import { quantizeChannelKernel } from "./quantize-channel.ts";
 import { quantizeGroupsKernel } from "./quantize-groups.ts";
 import { quantizeScaledKernel } from "./quantize-scaled.ts";
+import { selectKernel } from "./select.ts";
 import { sliceKernel } from "./slice.ts";
 import { transposeKernel } from "./transpose.ts";
 import { upsamplePhaseKernel } from "./upsample-phase.ts";
@@ -25,6 +26,7 @@ const ALL: readonly Kernel[] = [
   quantizeChannelKernel,
   quantizeGroupsKernel,
   quantizeScaledKernel,
+  selectKernel,
   sliceKernel,
   transposeKernel,
   upsamplePhaseKernel,
