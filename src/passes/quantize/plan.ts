@@ -14,6 +14,8 @@ export interface QuantizeWeightsOptions {
   format: "w8" | "w4" | "w2";
   method: "rtn" | "hqq" | "gptq" | "rounding" | "palette";
   actOrder: boolean;
+  sequential: number;
+  steer: boolean;
   lowRank: number;
   block: 16 | 32 | 64 | 128;
   symmetric: boolean;

@@ -112,7 +112,7 @@ function branchBytes(p: Params, s: Shape, { branch }: FittedWeight): Uint8Array[
 /** Chooses integers, scales, zero points and branch of a weight matrix from the Gram matrix of its input. */
 export const fitWeightKernel = defineKernel<Params>({
   name: "fit-weight",
-  version: 1,
+  version: 2,
   scratch: (p, [t]) => {
     const { rows, columns } = shapeOf(t!.dims, p);
     return 8 * (6 * rows * columns + (p.gram ? 4 * columns * columns : 0));
