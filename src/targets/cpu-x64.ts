@@ -27,7 +27,7 @@ export const cpuX64: Target = {
     w8: {
       gemm: "fold-channel",
       conv: "fold-channel",
-      note: "a size format: weights are widened to fp32 when the model loads, so it runs at fp32 speed in fp32 memory",
+      note: "a size format: widened to fp32 when the model loads, at fp32 speed in fp32 memory",
     },
     w4: {
       gemm: "matmul-nbits",
@@ -60,6 +60,10 @@ export const cpuX64: Target = {
     perChannel: true,
     dynamic: true,
     saturates: true,
+  },
+  sparsity: {
+    fast: [],
+    note: "kernels are dense: zeros cost time and memory like other weights, and sparse_initializer is expanded when the model loads",
   },
   half: {
     keepF32Inputs: [
@@ -228,6 +232,14 @@ export const cpuX64: Target = {
       source: ORT,
       checked: "2026-11-23",
       measured: true,
+    },
+    {
+      field: "sparsity",
+      claim:
+        "kernels of products and convolutions are dense and sparse initializers are expanded to dense ones when the model loads",
+      source: "onnxruntime MLAS and graph loading sources; issues 5540 and 5578 of onnxruntime",
+      checked: "2026-11-26",
+      measured: false,
     },
     {
       field: "half",

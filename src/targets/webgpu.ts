@@ -48,6 +48,10 @@ export const webgpu: Target = {
   },
   integer: null,
   integerWhy: "the provider has no kernel for QuantizeLinear, so activations stay float",
+  sparsity: {
+    fast: [],
+    note: "shaders are dense: zeros cost time and memory like other weights",
+  },
   half: {
     keepF32Inputs: [
       { op: "Resize", inputs: [1, 2] },
@@ -190,6 +194,13 @@ export const webgpu: Target = {
       claim: "QuantizeLinear and DynamicQuantizeMatMul are not registered; DequantizeLinear is, for weights",
       source: PROBE,
       checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "sparsity",
+      claim: "matrix and convolution shaders have no sparse form",
+      source: "onnxruntime WebGPU provider sources",
+      checked: "2026-11-26",
       measured: false,
     },
     {

@@ -1,7 +1,8 @@
+import { PATTERNS } from "../../numeric/sparsify/pattern.ts";
 import { convertFloatTo, halfNeedsRanges } from "../convert/convert-float.ts";
 import { raiseOpset } from "../legalise/convert-opset.ts";
 import { definePass } from "../pass.ts";
-import { needsData, requestFor } from "./fitting.ts";
+import { checkSparse, needsData, requestFor } from "./fitting.ts";
 import { formatsOf, plan, type QuantizeWeightsOptions, replaceFormat, shared, supportOf } from "./plan.ts";
 import { stagesOf } from "./stages.ts";
 import { storeWeights } from "./store.ts";
@@ -39,6 +40,11 @@ direction. The report's figure of a layer in a later stage is relative to what i
 
 \`lowRank\` puts a half-precision branch beside each weight, the best one for the layer's inputs (arXiv:2410.06040), in
 turn with the integers. At equal bytes smaller blocks usually gain more.
+
+\`sparse\` fits zeros and integers to one measure of error: weights are dropped and the rest repaired as
+\`sparsify-weights\` does it, then rounded with error feedback that makes up for both (\`gptq\`, \`rounding\`); the zero point
+stands for zero exactly. Weights that are zero already stay zero under every method but \`palette\`, unless a
+branch is put beside them. The zeros take the space of other integers: see \`sparsify-weights\` for what they are worth.
 
 \`palette\` stores an index per weight into one codebook per tensor and one scale per output, looked up when the model
 loads.
@@ -94,6 +100,18 @@ format falls back to the one its descriptor names, and the report says so.`,
         maximum: 256,
         default: 0,
         description: "Rank of a half-precision branch beside every quantized weight that takes up its error.",
+      },
+      sparse: {
+        type: ["object", "null"],
+        additionalProperties: false,
+        required: ["pattern"],
+        properties: {
+          pattern: { enum: [...PATTERNS] },
+          ratio: { type: "number", minimum: 0, maximum: 0.95 },
+        },
+        default: null,
+        description:
+          "Zeros fitted together with the integers, methods gptq and rounding: a pattern as in sparsify-weights and a share of zeros, half unless said.",
       },
       block: {
         enum: [16, 32, 64, 128],
@@ -168,8 +186,9 @@ format falls back to the one its descriptor names, and the report says so.`,
     const [first] = stagesOf(graph, shared(graph, plan(graph, o, silent), silent), o.sequential);
     return requestFor(graph, first!, ctx);
   },
-  version: 2,
+  version: 3,
   async run(graph, o, ctx) {
+    checkSparse(o);
     let support = supportOf(ctx.target, o.format);
     if (support.gemm === null && support.conv === null) {
       const to = support.fallback ?? "f32";
@@ -186,8 +205,6 @@ format falls back to the one its descriptor names, and the report says so.`,
       o = { ...o, format: to };
       support = supportOf(ctx.target, to);
     }
-    if (support.note !== undefined)
-      ctx.decide({ node: "", kind: "applied", rule: "weight-format", why: support.note, to: o.format });
     for (const [format, opset] of SMALL_INT_OPSET) {
       if (!formatsOf(o).has(format) || (ctx.model.opsets.get("") ?? 1) >= opset || raiseOpset(opset, ctx))
         continue;
@@ -201,6 +218,12 @@ format falls back to the one its descriptor names, and the report says so.`,
       });
       o = replaceFormat(o, format, "w8");
     }
-    await storeWeights(graph, shared(graph, plan(graph, o, ctx), ctx), o, ctx);
+    const weights = shared(graph, plan(graph, o, ctx), ctx);
+    const stored = weights.filter((w) => w.format === o.format).length;
+    if (support.note !== undefined && stored > 0) {
+      const why = `${stored} ${stored === 1 ? "weight" : "weights"} in ${o.format}: ${support.note}`;
+      ctx.decide({ node: "", kind: "applied", rule: "weight-format", why, to: o.format });
+    }
+    await storeWeights(graph, weights, o, ctx);
   },
 });

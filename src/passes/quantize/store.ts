@@ -65,6 +65,7 @@ function storeOne(
   const written = write(graph, patch, from, { options: o, fitting }, ctx);
   const { layer, guard } = s.uses[0]!;
   const { name } = layer.node;
+  const sparse = fitting.fit?.sparse ?? null;
   const guarded = s.format !== o.format && guard !== null;
   if (written === null) {
     if (guarded)
@@ -87,7 +88,7 @@ function storeOne(
       rule: guarded ? `guard-${guard}` : ruleOf(s.format, fitting.method, written),
       ...(guarded && { why: WHY[guard] }),
       from: layer.tensor.dtype,
-      to: s.format,
+      to: sparse === null ? s.format : `${s.format}, ${sparse.pattern} zeros`,
       ...(s.uses.length > 1 && { count: s.uses.length }),
       bytesBefore: tensorBytes(layer.tensor),
       bytesAfter: written.stored.reduce((n, t) => n + tensorBytes(t), 0),
