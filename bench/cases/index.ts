@@ -4,6 +4,7 @@ import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
 import { guards } from "./guards.ts";
+import { linalg } from "./linalg.ts";
 import { mixedPrecision } from "./mixed-precision.ts";
 import { onnxsim } from "./onnxsim.ts";
 import { outputCorrection } from "./output-correction.ts";
@@ -25,6 +26,7 @@ import { workers } from "./workers.ts";
 export const cases: readonly BenchCase[] = [
   exactReference,
   workers,
+  linalg,
   exactSpeed,
   cpuCostCase,
   calibration,

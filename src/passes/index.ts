@@ -8,6 +8,8 @@ import { removeDead } from "./clean/remove-dead.ts";
 import { simplify } from "./clean/simplify.ts";
 import { specialiseShapes } from "./clean/specialise-shapes.ts";
 import { convertFloat } from "./convert/convert-float.ts";
+import { factorizeConv } from "./factorize/factorize-conv.ts";
+import { factorizeLinear } from "./factorize/factorize-linear.ts";
 import { freezeTime } from "./freeze/freeze-time.ts";
 import { fuseActivation } from "./fuse/fuse-activation.ts";
 import { fuseAffine } from "./fuse/fuse-affine.ts";
@@ -16,6 +18,7 @@ import { fuseGemm } from "./fuse/fuse-gemm.ts";
 import { fuseGroupNorm } from "./fuse/fuse-group-norm.ts";
 import { fuseLayerNorm } from "./fuse/fuse-layer-norm.ts";
 import { fuseRmsNorm } from "./fuse/fuse-rms-norm.ts";
+import { linearisePointwise } from "./fuse/linearise-pointwise.ts";
 import { splitUpsample } from "./fuse/split-upsample.ts";
 import { convertOpset } from "./legalise/convert-opset.ts";
 import { shortenNames } from "./legalise/shorten-names.ts";
@@ -48,11 +51,14 @@ export const passes = [
   fuseAttention,
   fuseGemm,
   fuseAffine,
+  linearisePointwise,
   splitUpsample,
   convertOpset,
   spellOps,
   storeShapes,
   shortenNames,
+  factorizeLinear,
+  factorizeConv,
   freezeTime,
   sparsifyWeights,
   convertFloat,

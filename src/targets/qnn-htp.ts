@@ -43,6 +43,7 @@ export const qnnHtp: Target = {
     attention: "decomposed",
     rmsNorm: "decomposed",
     affine: "decomposed",
+    pointwise: "Conv",
   },
   integer: {
     spelling: "qdq",
@@ -185,6 +186,13 @@ export const qnnHtp: Target = {
       claim: "Mul and Add by a constant per channel are accepted as they are",
       source: "QNN execution provider documentation",
       checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "spelling.pointwise",
+      claim: "1x1 convolutions are native and stay in the layout of their neighbours",
+      source: "QNN execution provider documentation",
+      checked: "2026-11-26",
       measured: false,
     },
     {

@@ -110,6 +110,8 @@ export interface Target {
     readonly rmsNorm: "RMSNormalization" | "SimplifiedLayerNormalization" | "decomposed";
     /** A factor and an offset per channel, as they follow a group normalisation. */
     readonly affine: "BatchNormalization" | "decomposed";
+    /** 1×1 convolutions at the border of image and tokens. */
+    readonly pointwise: "Conv" | "MatMul";
   };
   /** `null`: the target has no integer arithmetic that is worth writing; `integerWhy` says why. */
   readonly integer: IntegerSupport | null;

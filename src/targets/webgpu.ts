@@ -44,6 +44,7 @@ export const webgpu: Target = {
     attention: "com.microsoft.MultiHeadAttention",
     rmsNorm: "decomposed",
     affine: "decomposed",
+    pointwise: "Conv",
   },
   integer: null,
   integerWhy: "the provider has no kernel for QuantizeLinear, so activations stay float",
@@ -179,6 +180,13 @@ export const webgpu: Target = {
         "Mul and Add by a constant per channel are plain elementwise kernels; BatchNormalization brings nothing there",
       source: "onnxruntime source of 2026-03",
       checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "spelling.pointwise",
+      claim: "1x1 convolutions run as matrix products inside the kernel",
+      source: "onnxruntime source of 2026-03",
+      checked: "2026-11-26",
       measured: false,
     },
     {

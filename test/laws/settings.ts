@@ -46,7 +46,7 @@ function variants(pass: Pass): { label: string; change: Readonly<Record<string, 
 
 function settingsOf(pass: Pass): Setting[] {
   const base = defaultOptions(pass) as Readonly<Record<string, Json>>;
-  const asks = ["legalise", "convert", "quantize"].includes(pass.family);
+  const asks = ["legalise", "convert", "quantize", "factorize"].includes(pass.family);
   const exercise = EXERCISES[pass.name];
   const plain = { pass, target: null, options: () => base };
   const found: Setting[] = [{ ...plain, label: pass.name, primary: !asks && exercise === undefined }];

@@ -64,7 +64,8 @@ function sparseOf(s: Shared, o: QuantizeWeightsOptions, left: (why: string) => v
   return { pattern, ratio, taps: elementCount(tensor.dims) / (rows * channels) };
 }
 
-const isInteger = (format: Choice): boolean => format !== "f32" && format !== "f16";
+/** Whether a format is one of integers. */
+export const isInteger = (format: Choice): boolean => format !== "f32" && format !== "f16";
 
 /** Gram matrices of every layer that will be stored as integers. */
 export function requestFor(
@@ -110,6 +111,11 @@ function inputs(s: Shared, ctx: PassContext): LayerInputs | null {
   );
 }
 
+/** The bias that can take up what the mean of a weight's output changes by. */
+export function meanBias(graph: Graph, s: Shared): LayerBias | null {
+  return s.uses.length === 1 ? layerBias(graph, s.uses[0]!.layer) : null;
+}
+
 /** Decides how a weight is fitted; what cannot be had is noted in `fallbacks`. */
 export function fittingOf(
   graph: Graph,
@@ -149,7 +155,7 @@ export function fittingOf(
     );
     return without(base);
   }
-  const bias = s.uses.length === 1 ? layerBias(graph, layer) : null;
+  const bias = meanBias(graph, s);
   const method = o.method === "gptq" ? "gptq" : "rounding";
   const mean = bias === null ? null : data.mean;
   return { fit: { ...base, method, gram: data.gram, mean }, method: o.method, bias };

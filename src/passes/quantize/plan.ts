@@ -15,6 +15,8 @@ export interface QuantizeWeightsOptions {
   format: "w8" | "w4" | "w2";
   method: "rtn" | "hqq" | "gptq" | "rounding" | "palette";
   actOrder: boolean;
+  sequential: number;
+  steer: boolean;
   lowRank: number;
   /** Zeros fitted together with the integers of layers that are not guarded. */
   sparse: { readonly pattern: PatternName; readonly ratio?: number } | null;
