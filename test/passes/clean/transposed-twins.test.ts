@@ -43,7 +43,7 @@ it.each([
 });
 
 it("turns the flag of a Gemm back", async () => {
-  const make = () => model((b, x, w, t) => b.node("MatMul", [b.node("Gemm", [x, t], { transB: 1 }), t]));
+  const make = () => model((b, x, _w, t) => b.node("MatMul", [b.node("Gemm", [x, t], { transB: 1 }), t]));
   const shared = make();
   await apply(shared, [dedupeWeights, { minBytes: 1 }]);
   expect(await difference(make(), shared, { x: wave([3, ROWS]) })).toBeLessThan(1e-5);
