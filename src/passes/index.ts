@@ -30,6 +30,7 @@ import { correctOutput } from "./quantize/correct-output.ts";
 import { quantizeDynamic } from "./quantize/quantize-dynamic.ts";
 import { quantizeWeights } from "./quantize/quantize-weights.ts";
 import { quantizeStatic } from "./quantize/static/quantize-static.ts";
+import { shareBases } from "./share/share-bases.ts";
 import { sparsifyWeights } from "./sparsify/sparsify-weights.ts";
 
 /**
@@ -60,6 +61,7 @@ export const passes = [
   factorizeLinear,
   factorizeConv,
   freezeTime,
+  shareBases,
   sparsifyWeights,
   convertFloat,
   quantizeStatic,

@@ -12,6 +12,7 @@ import { quantizeChannelKernel } from "./quantize-channel.ts";
 import { quantizeGroupsKernel } from "./quantize-groups.ts";
 import { quantizeScaledKernel } from "./quantize-scaled.ts";
 import { selectKernel } from "./select.ts";
+import { shareBasisKernel } from "./share-basis.ts";
 import { sliceKernel } from "./slice.ts";
 import { steerWeightKernel } from "./steer-weight.ts";
 import { sparsifyWeightKernel } from "./sparsify-weight.ts";
@@ -34,6 +35,7 @@ const ALL: readonly Kernel[] = [
   quantizeGroupsKernel,
   quantizeScaledKernel,
   selectKernel,
+  shareBasisKernel,
   sliceKernel,
   steerWeightKernel,
   sparsifyWeightKernel,
