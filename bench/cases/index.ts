@@ -19,6 +19,7 @@ import { skeletonExact } from "./skeleton-exact.ts";
 import { skeletonInspect } from "./skeleton-inspect.ts";
 import { skeletonSpeed } from "./skeleton-speed.ts";
 import { skeletonWeights } from "./skeleton-weights.ts";
+import { sparseShapes } from "./sparse-shapes.ts";
 import { vaeFormats } from "./vae-formats.ts";
 import { workers } from "./workers.ts";
 
@@ -39,6 +40,7 @@ export const cases: readonly BenchCase[] = [
   outputCorrection,
   paperShapes,
   factorizeShapes,
+  sparseShapes,
   guards,
   skeletonInspect,
   skeletonExact,

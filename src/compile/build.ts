@@ -1,14 +1,21 @@
+import type { CrossGram, CrossRequest } from "../calibrate/statistics/cross.ts";
 import type { Oracle, Statistics, StatisticsRequest } from "../calibrate/statistics/types.ts";
 import { DiffpressError } from "../diagnostics/index.ts";
 import { cloneModel } from "../ir/clone.ts";
 import type { Model } from "../ir/graph.ts";
 import { inferShapes } from "../ir/infer.ts";
-import { type WrittenModel, writeModel } from "../ir/onnx/index.ts";
+import {
+  type ExternalOptions,
+  type WriteOptions as ModelWriteOptions,
+  type WrittenModel,
+  writeModel,
+} from "../ir/onnx/index.ts";
 import { findPass } from "../passes/index.ts";
 import { type PassReport, type RunnerOptions, runPass } from "../passes/runner.ts";
-import type { Runtime } from "../runtime/index.ts";
+import type { GraphSet, Runtime } from "../runtime/index.ts";
 import type { Target } from "../targets/target.ts";
 import type { OnCompileEvent } from "./events.ts";
+import type { ManifestFile, ManifestTensor } from "./manifest.ts";
 import type { OutputFolder } from "./output.ts";
 import type { PlannedPass } from "./plan.ts";
 import type { OutputLayout } from "./recipe/types.ts";
@@ -23,7 +30,10 @@ export interface ChainResult {
 
 /** What a chain of passes needs besides its model. */
 export interface ChainOptions {
-  readonly runner: Omit<RunnerOptions, "trail" | "target" | "ranges" | "statistics" | "oracle">;
+  readonly runner: Omit<
+    RunnerOptions,
+    "trail" | "target" | "ranges" | "statistics" | "oracle" | "collect" | "collectCross"
+  >;
   readonly target: Target | null;
   readonly component: string;
   /** Passes already run on the model. */
@@ -39,6 +49,11 @@ export interface ChainOptions {
     request: StatisticsRequest,
     exact: boolean,
   ) => Promise<Statistics | null>;
+  /** Layer inputs of a compressed model against those of another one, on the original's inputs; `null` likewise. */
+  readonly cross: (
+    models: { readonly compressed: Model; readonly original: Model },
+    requests: readonly CrossRequest[],
+  ) => Promise<ReadonlyMap<string, CrossGram> | null>;
   /** The original's recorded trajectory; `null` when it cannot be sampled. */
   readonly oracle: () => Promise<Oracle | null>;
   readonly onEvent: OnCompileEvent;
@@ -85,6 +100,8 @@ export async function runChain(
       ranges,
       statistics,
       oracle: wantsOracle ? await options.oracle() : null,
+      collect: (of, wanted) => options.statistics(of, wanted, false),
+      collectCross: options.cross,
       trail,
     });
     untouched &&= pass.effect === "exact";
@@ -122,23 +139,47 @@ function atFinalPlace(cause: unknown, staging: string, out: string): unknown {
   );
 }
 
-/** Writes a model below the build folder; paths in the result are relative to that folder. */
-export async function writeComponent(
-  model: Model,
-  file: string,
+/** One component as it lies in the build folder; all paths are relative to that. */
+export interface WrittenComponent {
+  /** What is loaded: a model, or the description of a graph set. */
+  readonly path: string;
+  readonly files: readonly ManifestFile[];
+  /** Tensors of each model file. */
+  readonly models: { readonly [path: string]: readonly ManifestTensor[] };
+  /** `null` for a single model. */
+  readonly set: GraphSet | null;
+}
+
+/** How models below the build folder are written. Diagnostics of `write` name the final place. */
+export async function writing<T>(
   options: WriteOptions,
-): Promise<WrittenModel> {
+  write: (how: ModelWriteOptions & { readonly external: ExternalOptions }) => Promise<T>,
+): Promise<T> {
   const { output, layout, target, component } = options;
   try {
-    const written = await writeModel(model, output.file(file), {
+    return await write({
       reader: options.runtime.reader,
       external: { threshold: layout.inlineBelow, align: layout.align },
       onProgress: ({ bytesDone, bytesTotal }) =>
         options.onEvent({ kind: "bytes", target, component, done: bytesDone, total: bytesTotal }),
     });
-    const folder = file.slice(0, file.lastIndexOf("/") + 1);
-    return { ...written, files: written.files.map((f) => ({ ...f, path: folder + f.path })) };
   } catch (cause) {
     throw atFinalPlace(cause, output.staging, options.out);
   }
+}
+
+/** Files with paths relative to the build folder instead of their own. */
+export function filesIn(folder: string, written: WrittenModel): ManifestFile[] {
+  return written.files.map((f) => ({ ...f, path: folder + f.path }));
+}
+
+/** Writes a model below the build folder. */
+export async function writeComponent(
+  model: Model,
+  file: string,
+  options: WriteOptions,
+): Promise<WrittenComponent> {
+  const written = await writing(options, (how) => writeModel(model, options.output.file(file), how));
+  const folder = file.slice(0, file.lastIndexOf("/") + 1);
+  return { path: file, files: filesIn(folder, written), models: { [file]: written.tensors }, set: null };
 }

@@ -35,7 +35,7 @@ export async function outputFidelity(
   const { name } = component.info;
   const obstacle = await ctx.obstacle(component);
   if (obstacle !== null) return { fidelity: null, notes: [`${name}: outputs not compared: ${obstacle}`] };
-  const path = join(ctx.output.staging, built.path);
+  const path = join(ctx.output.staging, built.written.path);
   const found = await checkHere(target, () =>
     withSession(ctx.runtime, component.path, {}, (before) =>
       withSession(ctx.runtime, path, {}, async (after) => {

@@ -1,5 +1,6 @@
 import { stringify } from "yaml";
 import type { Report } from "../report/types.ts";
+import type { GraphSet } from "../runtime/index.ts";
 import { VERSION } from "../version.ts";
 import { canonicalJson, hashFile, sha256 } from "./hash.ts";
 import { type ManifestFile, type ManifestTensor, makeManifest } from "./manifest.ts";
@@ -31,10 +32,12 @@ export async function writeDescriptions(
 ): Promise<void> {
   const files: ManifestFile[] = [];
   const models: Record<string, readonly ManifestTensor[]> = {};
+  const graphs: Record<string, GraphSet> = {};
   for (const [id, list] of built) {
     for (const b of list) {
       files.push(...b.written.files);
-      models[b.path] = b.written.tensors;
+      Object.assign(models, b.written.models);
+      if (b.written.set !== null) graphs[b.written.path] = b.written.set;
     }
     for (const { from, to } of filesToCopy(source)) {
       output.copy(from, `${id}/${to}`);
@@ -52,6 +55,7 @@ export async function writeDescriptions(
     recipe: { sha256: recipeHash(facts) },
     files,
     models,
+    ...(Object.keys(graphs).length > 0 && { graphs }),
   });
   // Last: a folder with a manifest is a complete build.
   output.write(MANIFEST, `${JSON.stringify(manifest, null, 1)}\n`);

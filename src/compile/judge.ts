@@ -86,7 +86,7 @@ export async function judge(
   if (!plan.verify) return { ...nothing, notes: ["not verified: switched off"] };
   const obstacle = await ctx.obstacle(component);
   if (obstacle !== null) return { ...nothing, notes: [`not verified: ${obstacle}`] };
-  const path = join(ctx.output.staging, built.path);
+  const path = join(ctx.output.staging, built.written.path);
   // The runtime at hand runs builds of every target on the CPU: only there do times mean anything.
   const speed = target.kind === "cpu" ? await latency(ctx, built, component.path, path) : null;
   if (source.pipeline.scheduler === null || !component.info.denoiser)

@@ -1,4 +1,5 @@
 import type { WrittenModel } from "../ir/onnx/index.ts";
+import type { GraphSet } from "../runtime/index.ts";
 
 /** One file of a build. Paths are relative to the build folder and use `/`. */
 export interface ManifestFile {
@@ -21,6 +22,12 @@ export interface Manifest {
   readonly files: readonly ManifestFile[];
   /** Tensors per model file, in the order they are written. */
   readonly models: { readonly [path: string]: readonly ManifestTensor[] };
+  /** Components that are several graphs, by the path of their description; absent where there are none. */
+  readonly graphs?: { readonly [path: string]: GraphSet };
+}
+
+function sorted<T>(by: { readonly [path: string]: T }): { readonly [path: string]: T } {
+  return Object.fromEntries(Object.entries(by).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** Puts a manifest together, everything sorted. */
@@ -33,6 +40,7 @@ export function makeManifest(parts: Omit<Manifest, "schema">): Manifest {
     input: parts.input,
     recipe: parts.recipe,
     files: [...parts.files].sort(byPath),
-    models: Object.fromEntries(Object.entries(parts.models).sort(([a], [b]) => (a < b ? -1 : 1))),
+    models: sorted(parts.models),
+    ...(parts.graphs !== undefined && { graphs: sorted(parts.graphs) }),
   };
 }

@@ -1,19 +1,25 @@
 import type { Dense } from "../ir/evaluator.ts";
 import type { Model } from "../ir/graph.ts";
-import type { WrittenModel } from "../ir/onnx/index.ts";
 import type { Bindings } from "../passes/pass.ts";
 import { countNodes, type PassReport } from "../passes/runner.ts";
 import type { ComponentPass, ComponentReport, Downgrade, Exactness } from "../report/types.ts";
 import type { Runtime } from "../runtime/index.ts";
 import { target as targetById } from "../targets/index.ts";
 import type { Target } from "../targets/target.ts";
-import { type ChainOptions, type ChainResult, runChain, writeComponent } from "./build.ts";
+import {
+  type ChainOptions,
+  type ChainResult,
+  runChain,
+  type WrittenComponent,
+  writeComponent,
+} from "./build.ts";
 import type { Calibration } from "./calibration.ts";
 import { isSampled, outputRanges } from "./component-fidelity.ts";
 import type { FindInputs } from "./component-inputs.ts";
 import type { OnCompileEvent } from "./events.ts";
 import { proveExact } from "./exactness.ts";
 import { flopsOf } from "./flops.ts";
+import { splitBuckets, writeGraphSet } from "./graph-set.ts";
 import type { OutputFolder } from "./output.ts";
 import type { ComponentPlan } from "./plan.ts";
 import type { Prepared } from "./prepare.ts";
@@ -28,9 +34,7 @@ export interface Built {
   readonly passes: readonly ComponentPass[];
   readonly exactness: Exactness | null;
   readonly notes: readonly string[];
-  /** Path of the model file relative to the build folder. */
-  readonly path: string;
-  readonly written: WrittenModel;
+  readonly written: WrittenComponent;
 }
 
 /** What building needs besides the plan. */
@@ -115,7 +119,7 @@ function measures(
   ctx: BuildContext,
   component: SourceComponent,
   lengths: Bindings,
-): Pick<ChainOptions, "ranges" | "statistics" | "oracle"> {
+): Pick<ChainOptions, "ranges" | "statistics" | "cross" | "oracle"> {
   const sampled = ctx.calibration.of(component, lengths);
   if (isSampled(ctx, component)) return sampled;
   return { ...sampled, ranges: (model) => outputRanges(ctx, component, model, lengths) };
@@ -143,7 +147,7 @@ async function buildOne(
   });
   const { exactness, note } = await proof(ctx, component, target, chain.exact);
   const path = `${target.id}/${component.file}`;
-  const written = await writeComponent(chain.model, path, {
+  const how = {
     output: ctx.output,
     out: ctx.out,
     runtime: ctx.runtime,
@@ -151,17 +155,21 @@ async function buildOne(
     target: target.id,
     component: name,
     onEvent: ctx.onEvent,
-  });
+  };
+  const graphs = await splitBuckets(chain.model, { runner: ctx.runner, target });
+  const written =
+    graphs === null ? await writeComponent(chain.model, path, how) : await writeGraphSet(graphs, path, how);
+  const model = graphs?.models[0] ?? chain.model;
   ctx.counter.done++;
   const before = flopsOf(component.model, shape);
-  const after = flopsOf(chain.model, shape);
+  const after = flopsOf(model, shape);
   return {
     target: target.id,
     component: {
       name,
-      file: path,
+      file: written.path,
       bytes: { before: componentBytes(component), after: written.files.reduce((n, f) => n + f.bytes, 0) },
-      nodes: { before: countNodes(component.model.graph), after: countNodes(chain.model.graph) },
+      nodes: { before: countNodes(component.model.graph), after: countNodes(model.graph) },
       flops: before === null || after === null ? null : { before, after },
       shape,
       fidelity: null,
@@ -169,7 +177,6 @@ async function buildOne(
     passes: [...shared.reports, ...chain.passes].map((p) => ({ component: name, ...p })),
     exactness,
     notes: note === null ? [] : [note],
-    path,
     written,
   };
 }

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fail } from "../diagnostics/index.ts";
+import { modelFile } from "../runtime/index.ts";
 import {
   type VerifyOptions,
   type VerifyResult,
@@ -20,7 +21,7 @@ function checkSide(side: VerifySource): void {
     const problem = `the folder holds builds for ${names.join(", ")}; name one of them, as in ${join(side, names[0]!)}`;
     fail("INPUT_NOT_FOUND", { path: side, problem });
   }
-  if (!folders.some((e) => existsSync(join(side, e.name, "model.onnx"))))
+  if (!folders.some((e) => existsSync(modelFile(join(side, e.name)))))
     fail("INPUT_NOT_FOUND", { path: side, problem: "no folder in it holds a model.onnx" });
 }
 

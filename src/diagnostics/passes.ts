@@ -13,6 +13,14 @@ export const passesCodes = {
     (d) =>
       `${d.pass} is given a format for "${d.name}", which is none of the ${d.count} layers with a weight.${d.nearest === null ? "" : ` Did you mean "${d.nearest}"?`} Expected node names as \`diffpress inspect\` lists them.`,
   ),
+  SPARSE_CONFLICT: error<{ option: string; value: string; why: string }>(
+    (d) =>
+      `quantize-weights is given sparse together with ${d.option}: ${d.value}. Expected method gptq or rounding and no branch, because ${d.why}.`,
+  ),
+  TIMESTEPS_TOO_CLOSE: error<{ timesteps: string; dtype: string }>(
+    (d) =>
+      `freeze-time is given timesteps that cannot be told apart as ${d.dtype}: ${d.timesteps}. Expected integers for integer inputs, and at least 0.002 between others.`,
+  ),
   ALLOCATION_IMPOSSIBLE: error<{ limit: number; least: number; unit: string }>(
     (d) =>
       `the budget leaves ${d.limit} ${d.unit} for the weights, and their smallest forms together take ${d.least}. Raise the budget, allow smaller formats, or lift the guards.`,

@@ -10,6 +10,14 @@ export const runtimeCodes = {
     (d) =>
       `the execution provider "${d.provider}" cannot be used here: ${d.reason}. Expected a working device and driver; use the cpu provider or install the driver.`,
   ),
+  GRAPH_SET_INVALID: error<{ file: string; problem: string }>(
+    (d) =>
+      `${d.file}: ${d.problem}. Expected the description of a build's graphs as it was written; restore the build.`,
+  ),
+  TIMESTEPS_APART: error<{ file: string; timesteps: readonly number[] }>(
+    (d) =>
+      `one run has the timesteps ${d.timesteps.join(", ")}, which ${d.file} gives to different graphs. Expected timesteps of one graph in a run; run them one after the other.`,
+  ),
   FEED_INVALID: error<{ name: string; found: string; expected: string }>(
     (d) => `input "${d.name}" is ${d.found}, expected ${d.expected}. Pass a tensor of that type.`,
   ),

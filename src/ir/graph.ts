@@ -237,6 +237,19 @@ export interface ModelFunction {
   readonly meta?: ProtoMeta;
 }
 
+/**
+ * Timesteps in buckets that differ in constants alone. The graph looks these up by the bucket, so it serves every
+ * timestep; with the bucket fixed (`ir/buckets.ts`) they are plain constants.
+ */
+export interface TimeBuckets {
+  /** Graph input with the timesteps. */
+  readonly input: ValueId;
+  /** The bucket of each of them, int64 of rank 1: everything that differs is computed from it. */
+  readonly index: ValueId;
+  /** Ascending: bucket k holds `bounds[k - 1] <= t < bounds[k]`, the outer ones everything beyond. */
+  readonly bounds: readonly number[];
+}
+
 /** A whole model. `opsets` maps domain (`""` = ONNX) to version. */
 export interface Model {
   graph: Graph;
@@ -247,6 +260,8 @@ export interface Model {
   /** File it was read from, for messages and for resolving external data; `null` for generated models. */
   path: string | null;
   meta: ProtoMeta;
+  /** Set on a model that is to be written as one graph per bucket of timesteps. */
+  buckets?: TimeBuckets;
 }
 
 /** Attribute readers; each returns `undefined` when absent and throws when the kind is wrong. */

@@ -10,6 +10,7 @@ import { specialiseShapes } from "./clean/specialise-shapes.ts";
 import { convertFloat } from "./convert/convert-float.ts";
 import { factorizeConv } from "./factorize/factorize-conv.ts";
 import { factorizeLinear } from "./factorize/factorize-linear.ts";
+import { freezeTime } from "./freeze/freeze-time.ts";
 import { fuseActivation } from "./fuse/fuse-activation.ts";
 import { fuseAffine } from "./fuse/fuse-affine.ts";
 import { fuseAttention } from "./fuse/fuse-attention.ts";
@@ -17,6 +18,7 @@ import { fuseGemm } from "./fuse/fuse-gemm.ts";
 import { fuseGroupNorm } from "./fuse/fuse-group-norm.ts";
 import { fuseLayerNorm } from "./fuse/fuse-layer-norm.ts";
 import { fuseRmsNorm } from "./fuse/fuse-rms-norm.ts";
+import { linearisePointwise } from "./fuse/linearise-pointwise.ts";
 import { splitUpsample } from "./fuse/split-upsample.ts";
 import { convertOpset } from "./legalise/convert-opset.ts";
 import { shortenNames } from "./legalise/shorten-names.ts";
@@ -28,6 +30,7 @@ import { correctOutput } from "./quantize/correct-output.ts";
 import { quantizeDynamic } from "./quantize/quantize-dynamic.ts";
 import { quantizeWeights } from "./quantize/quantize-weights.ts";
 import { quantizeStatic } from "./quantize/static/quantize-static.ts";
+import { sparsifyWeights } from "./sparsify/sparsify-weights.ts";
 
 /**
  * Every pass, one line each, in the order the docs list them. Help, docs pages and the recipe schema come from here;
@@ -48,6 +51,7 @@ export const passes = [
   fuseAttention,
   fuseGemm,
   fuseAffine,
+  linearisePointwise,
   splitUpsample,
   convertOpset,
   spellOps,
@@ -55,6 +59,8 @@ export const passes = [
   shortenNames,
   factorizeLinear,
   factorizeConv,
+  freezeTime,
+  sparsifyWeights,
   convertFloat,
   quantizeStatic,
   quantizeDynamic,

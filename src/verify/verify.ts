@@ -1,7 +1,7 @@
 import type { Component } from "../calibrate/component.ts";
 import { openPipeline, type Pipeline, pipelineDenoiser } from "../calibrate/pipeline.ts";
 import type { Model } from "../ir/graph.ts";
-import { createRuntime, type Runtime, type SessionOptions } from "../runtime/index.ts";
+import { createRuntime, isGraphSet, modelFile, type Runtime, type SessionOptions } from "../runtime/index.ts";
 import { type SeededInputs, seededInputs } from "./feeds.ts";
 import { compareOnInputs } from "./inputs.ts";
 import type { VerifyOptions, VerifySource } from "./options.ts";
@@ -16,21 +16,21 @@ function isPipeline(source: VerifySource): source is Pipeline {
 }
 
 function isFile(source: VerifySource): boolean {
-  return typeof source === "string" && /\.onnx$/i.test(source);
+  return typeof source === "string" && (/\.onnx$/i.test(source) || isGraphSet(source));
 }
 
 /** Model of a side that has the same layout as the reference pipeline. */
 function modelOf(source: VerifySource, component: Component): string | Model {
   if (isPipeline(source)) return pipelineDenoiser(source).model;
   if (typeof source !== "string" || isFile(source)) return source;
-  return `${source.replace(/[\\/]+$/, "")}/${component.name}/model.onnx`;
+  return modelFile(`${source.replace(/[\\/]+$/, "")}/${component.name}`);
 }
 
 /** Model of a side beside a single-model reference: a folder is a build of one model. */
 function plainModel(source: VerifySource): string | Model {
   if (isPipeline(source)) return pipelineDenoiser(source).model;
   if (typeof source !== "string" || isFile(source)) return source;
-  return `${source.replace(/[\\/]+$/, "")}/model.onnx`;
+  return modelFile(source.replace(/[\\/]+$/, ""));
 }
 
 /**

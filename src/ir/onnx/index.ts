@@ -8,3 +8,4 @@ export {
   type WrittenModel,
   writeModel,
 } from "./write.ts";
+export { type SetMember, writeModelSet } from "./write-set.ts";

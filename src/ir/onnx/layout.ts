@@ -4,6 +4,14 @@ import { type Tensor, tensorBytes } from "../tensor.ts";
 import { metaOf, type SparseMeta } from "./meta.ts";
 import type { Place } from "./write-tensor.ts";
 
+/** A place in a file that is written already. */
+export interface Link {
+  readonly file: string;
+  readonly offset: number;
+  /** Hash of the bytes there, for the manifest; may be missing from models that are not hashed. */
+  readonly sha256?: string;
+}
+
 /** When tensors leave the model file, and how they lie in the data file. */
 export interface ExternalOptions {
   /** Tensors below this many bytes stay in the model file. Default 1,024. */
@@ -18,7 +26,9 @@ export interface ExternalOptions {
   /** Data file, beside the model; `<model>.data` unless said. */
   readonly file?: string;
   /** Where a large tensor's bytes already lie in a file beside the model; it is then referred to, not written. */
-  readonly linked?: (tensor: Tensor) => { readonly file: string; readonly offset: number } | null;
+  readonly linked?: (tensor: Tensor) => Link | null;
+  /** Tensors that lie nowhere yet stay in the model file: no data file is written. */
+  readonly linkedOnly?: boolean;
 }
 
 const DEFAULT_THRESHOLD = 1024;
@@ -47,6 +57,8 @@ export interface Layout {
   /** Tensors of the data file in order, each once. */
   readonly external: readonly { readonly tensor: Tensor; readonly offset: number; readonly bytes: number }[];
   readonly externalBytes: number;
+  /** Hashes of tensors that lie in files written before. */
+  readonly known: ReadonlyMap<Tensor, string>;
   place(tensor: Tensor): Place;
 }
 
@@ -96,6 +108,7 @@ export function layOut(model: Model, file: string, options: ExternalOptions | nu
   const places = new Map<Tensor, { file: string; offset: number }>();
   const keys = new Map<unknown, { file: string; offset: number }>();
   const derivations = new Map<object, number>();
+  const known = new Map<Tensor, string>();
   const external: { tensor: Tensor; offset: number; bytes: number }[] = [];
   let end = 0;
   let sum = 0;
@@ -105,10 +118,13 @@ export function layOut(model: Model, file: string, options: ExternalOptions | nu
       if (!mayLeave(tensor, bytes)) continue;
       const linked = options.linked?.(tensor) ?? null;
       if (linked !== null) {
-        places.set(tensor, linked);
+        const { file: at, offset, sha256 } = linked;
+        places.set(tensor, { file: at, offset });
+        if (sha256 !== undefined) known.set(tensor, sha256);
         sum += bytes;
         continue;
       }
+      if (options.linkedOnly === true) continue;
       const key = sameBytes(tensor, derivations);
       let place = keys.get(key);
       if (place === undefined) {
@@ -128,6 +144,7 @@ export function layOut(model: Model, file: string, options: ExternalOptions | nu
     initializers: stored,
     external: single ? [] : external,
     externalBytes: single ? 0 : end,
+    known,
     place: (tensor) => (single ? null : (places.get(tensor) ?? null)),
   };
 }

@@ -193,13 +193,13 @@ function describeTensors(
   const byOffset = new Map(layout.external.map((e) => [e.offset, e.tensor]));
   return layout.initializers.map(({ name, tensor }) => {
     const place = layout.place(tensor);
-    const first = place === null ? tensor : byOffset.get(place.offset)!;
+    const first = place === null ? tensor : (byOffset.get(place.offset) ?? tensor);
     return {
       name,
       dtype: tensor.dtype,
       dims: tensor.dims,
       bytes: tensorBytes(tensor),
-      sha256: hashed ? (hashes.get(first) ?? hashAtHand(tensor)) : "",
+      sha256: hashed ? (layout.known.get(tensor) ?? hashes.get(first) ?? hashAtHand(tensor)) : "",
       location: place ?? ("inline" as const),
     };
   });

@@ -221,7 +221,7 @@ the error of each weight relative to its energy stands in, which knows nothing o
     quantizeWeights.wantsRanges?.({ ...weightOptions(o.weights), format: "w8" }, target) ?? false,
   wantsStatistics(graph, o, ctx) {
     // Without guards: every layer may become integers of some width.
-    const all = { ...weightOptions(o.weights), edges: "none", sensitive: "none" } as const;
+    const all = { ...weightOptions(o.weights), edges: "none", sensitive: "none", sequential: 0 } as const;
     return quantizeWeights.wantsStatistics?.(graph, { ...all, format: "w8" }, ctx) ?? null;
   },
   version: 1,

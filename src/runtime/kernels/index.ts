@@ -11,7 +11,10 @@ import { quantizeBlocksKernel } from "./quantize-blocks.ts";
 import { quantizeChannelKernel } from "./quantize-channel.ts";
 import { quantizeGroupsKernel } from "./quantize-groups.ts";
 import { quantizeScaledKernel } from "./quantize-scaled.ts";
+import { selectKernel } from "./select.ts";
 import { sliceKernel } from "./slice.ts";
+import { steerWeightKernel } from "./steer-weight.ts";
+import { sparsifyWeightKernel } from "./sparsify-weight.ts";
 import { transposeKernel } from "./transpose.ts";
 import { upsamplePhaseKernel } from "./upsample-phase.ts";
 import { weighedSpectrumKernel } from "./weighed-spectrum.ts";
@@ -30,7 +33,10 @@ const ALL: readonly Kernel[] = [
   quantizeChannelKernel,
   quantizeGroupsKernel,
   quantizeScaledKernel,
+  selectKernel,
   sliceKernel,
+  steerWeightKernel,
+  sparsifyWeightKernel,
   transposeKernel,
   tuckerSpectraKernel,
   upsamplePhaseKernel,

@@ -76,6 +76,28 @@ export function dequantized(patch: PatchBuilder, s: Stored): ValueId {
   })[0];
 }
 
+/** A bias of 32 bits that is computed, zero point 0, with one scale or one per entry. */
+export function dequantizedBias(
+  patch: PatchBuilder,
+  o: {
+    readonly data: ValueId;
+    readonly scale: ValueId;
+    /** How many scales there are. */
+    readonly scales: number;
+    readonly domain: string;
+    readonly name: string;
+  },
+): ValueId {
+  const zero = inlineTensor("i32", o.scales === 1 ? [] : [o.scales], new Uint8Array(4 * o.scales));
+  return patch.node({
+    op: "DequantizeLinear",
+    domain: o.domain,
+    name: `${o.name}/dq`,
+    inputs: [o.data, o.scale, patch.constant(zero, "z")],
+    ...(o.scales > 1 && { attrs: { axis: intAttr(0) } }),
+  })[0];
+}
+
 /** Largest magnitude of a 32-bit bias, with room for the rounding of its scale. */
 const LARGEST_BIAS = 2 ** 31 - 256;
 

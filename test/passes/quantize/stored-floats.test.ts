@@ -82,6 +82,8 @@ async function context(model: Model, name: LayerName): Promise<PassContext> {
     ranges: null,
     statistics: statistics(name === "Conv" ? 288 : 64),
     oracle: null,
+    collect: async () => null,
+    collectCross: async () => null,
     shapes: () => inferShapes(model),
     decide: () => {},
   };

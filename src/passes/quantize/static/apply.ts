@@ -3,7 +3,7 @@ import type { Model } from "../../../ir/graph.ts";
 import { inferShapes } from "../../../ir/infer.ts";
 import { PatchBuilder } from "../../../ir/patch.ts";
 import { importContrib } from "../../fuse/driver.ts";
-import { createClock } from "./clock.ts";
+import { type ClockTable, createClock } from "./clock.ts";
 import type { SitePlan } from "./plan.ts";
 import type { Found } from "./sites.ts";
 import type { Spelling } from "./spelling.ts";
@@ -15,19 +15,18 @@ export interface Setup {
   readonly found: Found;
   readonly statistics: Statistics;
   readonly spelling: Spelling;
+  /** Where timesteps are cut into buckets that share scales; `null`: every step has its own. */
+  readonly bounds: readonly number[] | null;
 }
 
 /** Writes planned sites into a model. */
-export function apply(
-  model: Model,
-  plans: readonly SitePlan[],
-  setup: Setup,
-): { bytes: number; profiles: number } {
-  const { found, statistics, spelling } = setup;
+export function apply(model: Model, plans: readonly SitePlan[], setup: Setup): ClockTable {
+  const { found, statistics, spelling, bounds } = setup;
   const { graph } = model;
   const patch = new PatchBuilder(graph, "quantize-static");
   const timestep = found.anatomy.inputs.find((i) => i.role === "timestep")?.value ?? null;
-  const clock = createClock({ graph, patch, timestep, timesteps: statistics.calls.map((c) => c.timestep) });
+  const timesteps = statistics.calls.map((c) => c.timestep);
+  const clock = createClock({ graph, patch, timestep, timesteps, bounds });
   const shapes = inferShapes(model);
   const { qdq } = spelling;
   const writing = { graph, shapes, patch, clock };
@@ -36,6 +35,8 @@ export function apply(
     else writeSiteQdq({ ...writing, form: qdq }, plan);
   const table = clock.emit();
   patch.apply();
+  if (spelling.time === "graphs" && table.bucket !== null)
+    model.buckets = { input: timestep!, index: table.bucket, bounds: bounds! };
   if (qdq === null || qdq.domain !== "" || qdq.weightDomain !== "") importContrib(model);
   return table;
 }

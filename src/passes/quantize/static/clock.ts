@@ -2,12 +2,10 @@ import { DTYPES } from "../../../ir/dtype.ts";
 import { type Graph, intAttr, type ValueId } from "../../../ir/graph.ts";
 import type { PatchBuilder } from "../../../ir/patch.ts";
 import { f32Tensor, i64Tensor } from "../../../ir/tensor.ts";
+import { type Emitter, interpolated, stepwise, type Timeline } from "./timeline.ts";
 
 /** How a range moves along the trajectory: a factor per calibrated call; `null` when it does not. */
 export type Profile = Float64Array | null;
-
-/** Timesteps that a table has rows for, ascending. */
-type Knots = readonly number[];
 
 /** A request for base · profile, one vector of numbers. */
 interface Wanted {
@@ -27,8 +25,8 @@ interface WantedBias {
 
 /**
  * Scales that follow the timestep. Layers ask for scalars, vectors and biases while they are written; {@link Clock.emit}
- * then adds one lookup for all of them: a table with a row per calibrated timestep, interpolated between rows, so that
- * any schedule works. A batch with several timesteps takes the widest range of them.
+ * then adds one lookup for all of them: a table with a row per calibrated timestep, interpolated between rows, or with a
+ * row per bucket of timesteps. A batch with several timesteps takes the widest range of them.
  */
 export interface Clock {
   /** base · profile as a float32 vector (length 1: a scale for a whole tensor). */
@@ -39,35 +37,43 @@ export interface Clock {
     gamma: ArrayLike<number>,
     profiles: { readonly input: Profile; readonly output: Profile },
   ): ValueId;
-  /** Adds the nodes. Returns how many profiles move and the bytes of the table. */
-  emit(): { readonly profiles: number; readonly bytes: number };
+  /** Adds the nodes. */
+  emit(): ClockTable;
 }
 
-/** Calibrated timesteps in ascending order, each once; `null` for fewer than two. */
-function knotsOf(timesteps: readonly number[]): Knots | null {
-  const knots = [...new Set(timesteps)].sort((a, b) => a - b);
-  return knots.length < 2 ? null : knots;
+/** What a clock has added. */
+export interface ClockTable {
+  /** Profiles that move. */
+  readonly profiles: number;
+  readonly bytes: number;
+  /** The bucket of each timestep at hand; `null` without buckets or without a moving profile. */
+  readonly bucket: ValueId | null;
 }
 
-/** A profile at the knots: the widest where a timestep was calibrated more than once. */
-function atKnots(profile: Float64Array, timesteps: readonly number[], knots: Knots): Float32Array {
-  const out = new Float32Array(knots.length);
+/** A profile in the rows of a table: the widest where several calls share a row. */
+function inRows(profile: Float64Array, timesteps: readonly number[], timeline: Timeline): Float32Array {
+  const out = new Float32Array(timeline.rows);
   for (const [i, t] of timesteps.entries()) {
-    const r = knots.indexOf(t);
+    const r = timeline.rowOf(t);
     out[r] = Math.max(out[r]!, profile[i]!);
   }
   return out;
 }
 
-/** Starts a clock on a graph. `timestep` is the graph input; `timesteps` those of the calibrated calls. */
+/**
+ * Starts a clock on a graph. `timestep` is the graph input; `timesteps` those of the calibrated calls; `bounds` cut them
+ * into buckets (see {@link stepwise}), `null` follows each of them.
+ */
 export function createClock(options: {
   readonly graph: Graph;
   readonly patch: PatchBuilder;
   readonly timestep: ValueId | null;
   readonly timesteps: readonly number[];
+  readonly bounds?: readonly number[] | null;
 }): Clock {
-  const { graph, patch, timestep, timesteps } = options;
-  const knots = timestep === null ? null : knotsOf(timesteps);
+  const { graph, patch, timestep, timesteps, bounds } = options;
+  const buckets = bounds == null ? null : stepwise(bounds);
+  const timeline = timestep === null ? null : (buckets ?? interpolated(timesteps));
   const profiles: Float32Array[] = [];
   const known = new Map<Float64Array, number>();
   const scales: Wanted[] = [];
@@ -75,47 +81,29 @@ export function createClock(options: {
   let fresh = 0;
 
   const register = (p: Profile): number | null => {
-    if (p === null || knots === null) return null;
+    if (p === null || timeline === null) return null;
     let at = known.get(p);
     if (at === undefined) {
       at = profiles.length;
-      profiles.push(atKnots(p, timesteps, knots));
+      profiles.push(inRows(p, timesteps, timeline));
       known.set(p, at);
     }
     return at;
   };
 
-  const node = (op: string, inputs: readonly (ValueId | null)[], attrs = {}): ValueId =>
+  const node: Emitter["node"] = (op, inputs, attrs = {}) =>
     patch.node({ op, name: `clock/${op}${fresh++}`, inputs, attrs })[0];
-  const f32 = (v: ArrayLike<number>, dims?: readonly number[]): ValueId =>
-    patch.constant(f32Tensor(v, dims), "clock");
-  const i64 = (v: readonly number[], dims?: readonly number[]): ValueId =>
-    patch.constant(i64Tensor(v, dims), "clock");
+  const f32: Emitter["f32"] = (v, dims) => patch.constant(f32Tensor(v, dims), "clock");
+  const i64: Emitter["i64"] = (v, dims) => patch.constant(i64Tensor(v, dims), "clock");
+  const emitter: Emitter = { node, f32, i64 };
 
-  /**
-   * The interpolated row of the table for the timesteps at hand, `[profiles]`. Knots need not be even: a timestep's
-   * position among them is the sum, over the gaps between them, of how far it is through each.
-   */
-  function row(k: Knots): ValueId {
-    const rows = k.length;
-    const gaps = k.slice(1).map((t, i) => 1 / (t - k[i]!));
-    const cast = node("Cast", [timestep], { to: intAttr(DTYPES.f32.onnx) });
-    const t = node("Reshape", [cast, i64([-1, 1])]);
-    const through = node("Mul", [node("Sub", [t, f32(k.slice(0, -1))]), f32(gaps)]);
-    const u = node("ReduceSum", [node("Clip", [through, f32([0], []), f32([1], [])]), i64([1])]);
-    const low = node("Floor", [u]);
-    const high = node("Min", [node("Add", [low, f32([1], [])]), f32([rows - 1], [])]);
-    const values = new Float32Array(rows * profiles.length);
+  /** All profiles at the timesteps at hand. */
+  function row(t: Timeline): ValueId {
+    const values = new Float32Array(t.rows * profiles.length);
     for (const [l, p] of profiles.entries())
-      for (let r = 0; r < rows; r++) values[r * profiles.length + l] = p[r]!;
-    const table = patch.constant(f32Tensor(values, [rows, profiles.length]), "clock.table");
-    const at = (v: ValueId): ValueId => {
-      const index = node("Reshape", [node("Cast", [v], { to: intAttr(DTYPES.i64.onnx) }), i64([-1])]);
-      return node("Gather", [table, index], { axis: intAttr(0) });
-    };
-    const [a, b] = [at(low), at(high)];
-    const mixed = node("Add", [a, node("Mul", [node("Sub", [b, a]), node("Sub", [u, low])])]);
-    return node("ReduceMax", [mixed, i64([0])], { keepdims: intAttr(0) });
+      for (let r = 0; r < t.rows; r++) values[r * profiles.length + l] = p[r]!;
+    const table = patch.constant(f32Tensor(values, [t.rows, profiles.length]), "clock.table");
+    return t.read(emitter, table, timestep!);
   }
 
   /** The factors of some profiles as a column, ones where a request has none. */
@@ -176,12 +164,12 @@ export function createClock(options: {
       return out;
     },
     emit() {
-      if (scales.length === 0 && biases.length === 0) return { profiles: 0, bytes: 0 };
+      if (scales.length === 0 && biases.length === 0) return { profiles: 0, bytes: 0, bucket: null };
       const one = f32([1]);
       const factors =
-        knots === null || profiles.length === 0
+        timeline === null || profiles.length === 0
           ? one
-          : node("Concat", [row(knots), one], { axis: intAttr(0) });
+          : node("Concat", [row(timeline), one], { axis: intAttr(0) });
       for (const [length, group] of byLength(scales, (s) => s.base.length)) {
         const by = column(
           factors,
@@ -230,7 +218,12 @@ export function createClock(options: {
           group.map((s) => s.out),
         );
       }
-      return { profiles: profiles.length, bytes: knots === null ? 0 : 4 * knots.length * profiles.length };
+      const bucketed = buckets !== null && timestep !== null && profiles.length > 0;
+      return {
+        profiles: profiles.length,
+        bytes: 4 * (timeline?.rows ?? 0) * profiles.length,
+        bucket: bucketed ? buckets.index(emitter, timestep) : null,
+      };
     },
   };
 }

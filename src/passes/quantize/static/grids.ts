@@ -22,6 +22,8 @@ export interface Quantizer extends ActivationGrid {
 export interface GridSettings extends RangeSearch {
   /** Follow the timestep when the range moves by at least this ratio; Infinity: one scale for all steps. */
   readonly timeTolerance: number;
+  /** Bucket of each call: calls of one bucket share a range. `null`: every call has its own. */
+  readonly bucketOf: Int32Array | null;
 }
 
 function extremesOf(v: ValueStatistics, calls: number): ChannelExtremes {
@@ -46,6 +48,28 @@ function meanOf(v: ValueStatistics, calls: number, profile: Float64Array): Float
     for (let c = 0; c < v.channels; c++)
       mean[c] = mean[c]! + v.mean[t * v.channels + c]! / profile[t]! / calls;
   return mean;
+}
+
+/** Every call gets the widest range of its bucket, channel by channel. */
+function shareCalls(x: ChannelExtremes, bucketOf: Int32Array): ChannelExtremes {
+  const { calls, channels } = x;
+  const count = Math.max(...bucketOf) + 1;
+  const low = new Float64Array(count * channels).fill(Number.POSITIVE_INFINITY);
+  const high = new Float64Array(count * channels).fill(Number.NEGATIVE_INFINITY);
+  const each = (at: (here: number, there: number) => void): void => {
+    for (let t = 0; t < calls; t++)
+      for (let c = 0; c < channels; c++) at(bucketOf[t]! * channels + c, t * channels + c);
+  };
+  each((b, i) => {
+    low[b] = Math.min(low[b]!, x.min[i]!);
+    high[b] = Math.max(high[b]!, x.max[i]!);
+  });
+  const [min, max] = [new Float64Array(x.min.length), new Float64Array(x.max.length)];
+  each((b, i) => {
+    min[i] = low[b]!;
+    max[i] = high[b]!;
+  });
+  return { ...x, min, max };
 }
 
 /**
@@ -92,7 +116,8 @@ export function quantizerOf(x: Gridded, settings: GridSettings): Quantizer {
   const tensor =
     granularity === "tensor" || (granularity === "common" && sources === null && v.channels === 1);
   const own = tensor ? pooled(v, calls) : extremesOf(v, calls);
-  const extremes = sources === null || tensor ? own : shareRanges(own, sources);
+  const shared = sources === null || tensor ? own : shareRanges(own, sources);
+  const extremes = settings.bucketOf === null ? shared : shareCalls(shared, settings.bucketOf);
   const weights = tensor ? [1] : importance;
   const split = splitTime(extremes, weights, settings.timeTolerance);
   const values = withoutTime(v.sample, split.profile);

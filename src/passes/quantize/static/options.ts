@@ -5,14 +5,21 @@ import type { JsonSchema } from "../../pass.ts";
 import type { FidelityFloor } from "./damage.ts";
 import type { Activations } from "./plan.ts";
 
+/** How scales follow the timestep: inside one graph, or `graphs`: constants in each of several graphs. */
+export type TimeForm = TimeScales | "graphs";
+
 /** Options of `quantize-static`. */
 export interface QuantizeStaticOptions {
   readonly saturation: SaturationRule;
   /** `null`: 16 where the target prefers that, else 8. */
   readonly bits: ActivationBits | null;
   /** `null`: the finest way the target takes. */
-  readonly time: TimeScales | null;
+  readonly time: TimeForm | null;
+  /** Most buckets of timesteps that share their scales; `null`: scales follow every step, graphs come in 4. */
+  readonly buckets: number | null;
   readonly activations: Activations;
+  /** `null`: keys and values of the text stay float. */
+  readonly firstToken: "exact" | null;
   readonly smooth: boolean;
   readonly correctBias: boolean;
   readonly floor: FidelityFloor | null;
@@ -43,8 +50,14 @@ that follow the timestep are looked up, or stay constants while the activation i
 result multiplied by it (\`normalised\`), or are not followed, whichever the target takes. A target without integer
 arithmetic is left in float, and the report says so.
 
+With \`buckets\` the timesteps are cut where ranges move (dynamic programming on their logarithms, layers weighted by their
+elements), and scales are equal within a bucket. \`graphs\`, for targets that want constant scales, writes one graph per
+bucket with constants of its own and a common file of weights; \`model.graphs.json\` beside them says which serves which
+timesteps. Where scales may be looked up one graph does the same, so there \`graphs\` is
+written as a table.
+
 Layers stay float, each with its reason in the report: first and last ones, what depends on the timestep and conditions
-alone, what reads a graph input; grouped and transposed convolutions; on the CPU, layers where conversions are estimated
+alone, what reads a graph input (of the text, \`firstToken\` takes all tokens but the first); grouped and transposed convolutions; on the CPU, layers where conversions are estimated
 to cost more than 8 bits save (\`faster\`); and, with a \`floor\`, those whose measured damage is largest for what they
 save, until the guided output keeps that fidelity on the calibration trajectory.
 
@@ -70,16 +83,30 @@ export const staticOptions: JsonSchema = {
       description: "Width of activations; null is the target's own.",
     },
     time: {
-      enum: ["gathered", "normalised", "constant", null],
+      enum: ["gathered", "normalised", "constant", "graphs", null],
       default: null,
       description:
-        "Scales that follow the timestep, looked up in a table; constant scales with activations divided by a looked-up factor before and results multiplied after; or one scale for all steps. null is the first of these that the target takes, constant where there is no target.",
+        "Scales that follow the timestep, looked up in a table; constant scales with activations divided by a looked-up factor before and results multiplied after; one scale for all steps; or constant scales in each of several graphs over one file of weights, a graph per bucket of timesteps. null is the first of these that the target takes, constant where there is no target.",
+    },
+    buckets: {
+      type: ["integer", "null"],
+      minimum: 2,
+      maximum: 16,
+      default: null,
+      description:
+        "At most this many buckets of timesteps, which share their scales; boundaries are the same for all layers. null follows every timestep, and is 4 for graphs.",
     },
     activations: {
       enum: ["channel", "source", "tensor"],
       default: "channel",
       description:
         "Scales of a convolution's input and output: one per channel, one per source of a concatenation, or one. Where Q and DQ are written it is one.",
+    },
+    firstToken: {
+      enum: ["exact", null],
+      default: null,
+      description:
+        "exact quantizes keys and values that cross-attention makes of the text input, except those of the first token, whose activation stays float: it is the same for every text and larger than all others (MixDQ). null leaves these layers in float.",
     },
     smooth: flag(
       true,

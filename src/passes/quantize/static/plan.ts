@@ -1,11 +1,13 @@
-import type { Statistics } from "../../../calibrate/statistics/types.ts";
+import type { Statistics, ValueStatistics } from "../../../calibrate/statistics/types.ts";
 import type { Graph } from "../../../ir/graph.ts";
 import type { InferredShapes } from "../../../ir/infer.ts";
 import type { Tensor, TensorReader } from "../../../ir/tensor.ts";
 import type { SaturationRule } from "../../../numeric/quantize/saturation.ts";
 import { asF32 } from "../../../runtime/kernels/elements.ts";
+import type { RestStatistics } from "./first-token.ts";
 import { type Fold, findFold } from "./fold.ts";
 import { type Granularity, type GridSettings, type Quantizer, quantizerOf } from "./grids.ts";
+import { interleaveOf, unionOf } from "./interleave.ts";
 import { channelSources } from "./segments.ts";
 import type { Site, StaticLayer } from "./sites.ts";
 import { fitWeight, inputEnergy, type WeightFit } from "./weights.ts";
@@ -29,6 +31,11 @@ export interface LayerPlan {
   readonly fit: WeightFit;
   /** Bias in units of the output, the mean of the weights' rounding error taken out; `null` for none. */
   readonly bias: Float64Array | null;
+  /**
+   * Bias of the first token where that stays float, what rounding the weights does to the calibrated token taken out:
+   * where every text starts with it, its result is exact. `null` for none.
+   */
+  readonly firstBias: Float64Array | null;
   /** Grid of the result; `null` where it stays float. */
   readonly output: Quantizer | null;
 }
@@ -49,6 +56,16 @@ export interface PlanContext {
   readonly shapes: InferredShapes;
   readonly reader: TensorReader;
   readonly statistics: Statistics;
+  /** Of sites without the first token; `null` where there are none. */
+  readonly rest: RestStatistics | null;
+}
+
+/** The statistics that describe a site as it is quantized; `null` for none. */
+export function statisticsOf(
+  { rest }: Site,
+  ctx: Pick<PlanContext, "statistics" | "rest">,
+): Statistics | null {
+  return rest ? ctx.rest : ctx.statistics;
 }
 
 async function floatsOf(reader: TensorReader, t: Tensor): Promise<Float32Array> {
@@ -61,9 +78,10 @@ export async function planSite(
   settings: PlanSettings,
   ctx: PlanContext,
 ): Promise<SitePlan | null> {
-  const { graph, shapes, reader, statistics } = ctx;
-  const x = statistics.value(site.name);
-  if (x === undefined) return null;
+  const { graph, shapes, reader } = ctx;
+  const statistics = statisticsOf(site, ctx);
+  const x = statistics?.value(site.name);
+  if (statistics === null || x === undefined) return null;
   const weights: Float32Array[] = [];
   const importance = new Float64Array(site.channels);
   for (const l of site.layers) {
@@ -84,13 +102,18 @@ export async function planSite(
   const input = quantizerOf({ statistics, value: x, importance, granularity, sources }, settings);
   const base = input.scale.length === 1 ? new Float64Array(site.channels).fill(1) : input.scale;
   const mean = input.mean.map((m, c) => m / base[c]!);
+  const result = (l: StaticLayer): ValueStatistics | undefined =>
+    statistics.value(graph.value(l.output).name);
+  // Phases of one image have one grid, so that the image is put together before it is float again.
+  const phases = interleaveOf(graph, site)?.layers.map(result) ?? [];
+  const image = phases.length > 0 && phases.every((v) => v !== undefined) ? unionOf(phases) : null;
   const layers: LayerPlan[] = [];
   for (const [i, layer] of site.layers.entries()) {
     const shared = !conv && !settings.perChannel;
     const fit = fitWeight(weights[i]!, layer, { factor: base, mean, rule: settings.saturation, shared });
     let output: Quantizer | null = null;
     if (conv) {
-      const y = statistics.value(graph.value(layer.output).name);
+      const y = image ?? result(layer);
       if (y === undefined) return null;
       const even = new Float64Array(layer.outputs).fill(1);
       const per: Granularity = settings.activations === "channel" ? "channel" : "tensor";
@@ -100,11 +123,21 @@ export async function planSite(
       );
     }
     const given = layer.bias === null ? null : await floatsOf(reader, layer.bias);
+    const first = site.rest ? ctx.rest?.first(site.name) : undefined;
+    const firstBias =
+      first === undefined
+        ? null
+        : fitWeight(weights[i]!, layer, {
+            factor: base,
+            mean: first,
+            rule: settings.saturation,
+            shared,
+          }).shift.map((s, n) => (given?.[n] ?? 0) - s);
     const bias =
       given === null && !settings.correctBias
         ? null
         : Float64Array.from(fit.shift, (s, n) => (given?.[n] ?? 0) - (settings.correctBias ? s : 0));
-    layers.push({ layer, fit, bias, output });
+    layers.push({ layer, fit, bias, firstBias, output });
   }
   return { site, input, base, fold, layers };
 }

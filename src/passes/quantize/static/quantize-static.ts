@@ -4,22 +4,35 @@ import { U8_STEPS, U16_STEPS } from "../../../numeric/quantize/activation.ts";
 import { definePass, type PassContext } from "../../pass.ts";
 import { optionPattern } from "../pattern.ts";
 import { apply, type Setup } from "./apply.ts";
+import { type Buckets, cutTime } from "./buckets.ts";
+import type { ClockTable } from "./clock.ts";
 import { type QuantizeStaticOptions, staticDoc, staticOptions } from "./options.ts";
 import { type PlanSettings, planSite, type SitePlan } from "./plan.ts";
 import { type ResultSettings, withResults } from "./results.ts";
 import { select } from "./select.ts";
+import { restStatistics } from "./first-token.ts";
 import { type Found, findSites, type Site, type SiteOptions } from "./sites.ts";
 import { integerOf, type Spelling, spellingOf } from "./spelling.ts";
 
 /** A range that moves by less than this ratio over the trajectory gets one scale. */
 const TIME_TOLERANCE = 1.1;
 
+/** Mean ratio of ranges within buckets below which no further bucket is cut. */
+const BUCKET_TOLERANCE = 1.02;
+
 const regex = (option: "match" | "exclude", text: string | null): RegExp | null =>
   optionPattern("quantize-static", option, text);
 
 function siteOptions(o: QuantizeStaticOptions): SiteOptions {
   const { minElements, guards } = o;
-  return { match: regex("match", o.match), exclude: regex("exclude", o.exclude), minElements, guards };
+  const firstToken = o.firstToken === "exact";
+  return {
+    match: regex("match", o.match),
+    exclude: regex("exclude", o.exclude),
+    minElements,
+    guards,
+    firstToken,
+  };
 }
 
 function request(
@@ -34,6 +47,8 @@ function request(
     values.set(name, { name, axis, rows });
   };
   for (const s of sites) {
+    // Measured without the first token, on the inputs themselves.
+    if (s.rest) continue;
     want(s.value, s.axis);
     if (s.kind === "conv" || results) for (const l of s.layers) want(l.output, s.axis);
   }
@@ -51,6 +66,24 @@ function follows(found: Found, statistics: Statistics, ctx: PassContext): boolea
   if (new Set(statistics.calls.map((c) => c.timestep)).size < 2)
     return constant("a single timestep was calibrated: nothing is known of the others");
   return true;
+}
+
+/** Timesteps cut where ranges move; `null` where they hardly do, and says so. */
+function cut(
+  found: Found,
+  most: number,
+  ctx: { readonly graph: Graph; readonly of: PassContext },
+): Buckets | null {
+  const names = found.sites.flatMap((s) => [s.name, ...s.layers.map((l) => ctx.graph.value(l.output).name)]);
+  const buckets = cutTime(ctx.of.statistics!, names, { most, tolerance: BUCKET_TOLERANCE });
+  if (buckets.bounds.length > 0) return buckets;
+  ctx.of.decide({
+    node: "",
+    kind: "skipped",
+    rule: "time-buckets",
+    why: "ranges hardly move over the trajectory: one scale covers all steps",
+  });
+  return null;
 }
 
 /** Says of every quantized layer what options took off that would have protected it. */
@@ -75,6 +108,23 @@ function reportForced(plans: readonly SitePlan[], saturates: boolean, ctx: PassC
   }
 }
 
+/** Says how scales follow the timestep. */
+function reportTime(table: ClockTable, buckets: Buckets | null, ctx: PassContext): void {
+  const scales = `scales of ${table.profiles} activations follow the timestep`;
+  const graphs = ctx.model.buckets !== undefined;
+  ctx.decide({
+    node: "",
+    kind: "applied",
+    rule: graphs ? "time-graphs" : "time-table",
+    why: graphs
+      ? `${scales}, as constants of one graph per bucket`
+      : `${scales}, in a table of ${table.bytes} bytes`,
+    ...(buckets !== null && {
+      to: `${buckets.bounds.length + 1} buckets, cut at t = ${buckets.bounds.join(", ")}`,
+    }),
+  });
+}
+
 function ruleOf({ kind }: Site, { qdq }: Spelling): string {
   return qdq === null ? `integer-${kind}` : `qdq-${kind}`;
 }
@@ -96,9 +146,12 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
   },
   wantsOracle(o, target) {
     const integer = integerOf(target);
-    return integer !== null && (o.floor !== null || (o.faster && integer.spelling === "qlinear"));
+    return (
+      integer !== null &&
+      (o.firstToken !== null || o.floor !== null || (o.faster && integer.spelling === "qlinear"))
+    );
   },
-  version: 2,
+  version: 3,
   async run(graph, o, ctx) {
     const { statistics, target } = ctx;
     const integer = integerOf(target);
@@ -124,12 +177,28 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       });
       return;
     }
-    const found = findSites(ctx.model, ctx.shapes(), siteOptions(o));
+    const { oracle, evaluator } = ctx;
+    if (o.firstToken !== null && oracle === null)
+      ctx.decide({
+        node: "",
+        kind: "downgraded",
+        rule: "first-token",
+        why: "the original cannot be sampled here: nothing is known of its texts, and their keys and values stay float",
+      });
+    const firstToken = oracle === null ? null : o.firstToken;
+    const found = findSites(ctx.model, ctx.shapes(), siteOptions({ ...o, firstToken }));
+    const texts = found.sites.filter((s) => s.rest);
+    const rest =
+      oracle === null ? null : await restStatistics(texts, { graph, oracle, evaluator, keep: o.rows });
     for (const l of found.left) ctx.decide({ node: l.node.name, kind: "skipped", rule: l.rule, why: l.why });
     const spelling = spellingOf(o, integer, ctx);
     const { bits, time, saturation, perChannel, qdq } = spelling;
-    const moving = time !== "constant" && follows(found, statistics, ctx);
+    const follow = time !== "constant" && follows(found, statistics, ctx);
+    const buckets =
+      follow && spelling.buckets !== null ? cut(found, spelling.buckets, { graph, of: ctx }) : null;
+    const moving = follow && (spelling.buckets === null || buckets !== null);
     const settings: PlanSettings & ResultSettings = {
+      bucketOf: buckets?.bucketOf ?? null,
       timeTolerance: moving ? TIME_TOLERANCE : Number.POSITIVE_INFINITY,
       power: 2,
       steps: bits === 8 ? U8_STEPS : U16_STEPS,
@@ -140,13 +209,13 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       smooth: o.smooth,
       correctBias: o.correctBias,
     };
-    const planning = { graph, shapes: ctx.shapes(), reader: ctx.reader, statistics };
+    const planning = { graph, shapes: ctx.shapes(), reader: ctx.reader, statistics, rest };
     const plans: SitePlan[] = [];
     for (const site of found.sites) {
       const plan = await planSite(site, settings, planning);
       if (plan !== null) plans.push(plan);
     }
-    const setup: Setup = { found, statistics, spelling };
+    const setup: Setup = { found, statistics, spelling, bounds: buckets?.bounds ?? null };
     const whole = qdq === null ? plans : withResults(plans, settings, planning);
     const known = new Set(whole.map((p) => p.site));
     for (const site of found.sites)
@@ -172,12 +241,6 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
     // Wider activations are multiplied in float or in 32 bits.
     reportForced(kept, bits === 8 && integer.saturates, ctx);
     const table = apply(ctx.model, kept, setup);
-    if (table.profiles > 0)
-      ctx.decide({
-        node: "",
-        kind: "applied",
-        rule: "time-table",
-        why: `scales of ${table.profiles} activations follow the timestep, in a table of ${table.bytes} bytes`,
-      });
+    if (table.profiles > 0) reportTime(table, buckets, ctx);
   },
 });

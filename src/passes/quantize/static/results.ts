@@ -1,20 +1,20 @@
-import type { Statistics, ValueStatistics } from "../../../calibrate/statistics/types.ts";
-import type { Graph, ValueId } from "../../../ir/graph.ts";
-import type { TimeScales } from "../../../targets/target.ts";
+import type { ValueStatistics } from "../../../calibrate/statistics/types.ts";
+import type { ValueId } from "../../../ir/graph.ts";
 import { type GridSettings, type Quantizer, quantizerOf } from "./grids.ts";
-import type { LayerPlan, SitePlan } from "./plan.ts";
+import type { TimeForm } from "./options.ts";
+import { type LayerPlan, type PlanContext, type SitePlan, statisticsOf } from "./plan.ts";
 
 /** What the grids of results depend on. */
 export interface ResultSettings extends GridSettings {
-  readonly time: TimeScales;
+  readonly time: TimeForm;
 }
 
 /**
  * True where the bias is added in float behind the quantized result: a matrix product has no bias of its own, and a
- * bias on a grid that moves has no constant scale.
+ * bias on a grid that moves within a graph has no constant scale.
  */
-export function biasBehind(layer: LayerPlan, input: Quantizer): boolean {
-  return input.profile !== null || layer.layer.node.op === "MatMul";
+export function biasBehind(layer: LayerPlan, input: Quantizer, time: TimeForm): boolean {
+  return (input.profile !== null && time !== "graphs") || layer.layer.node.op === "MatMul";
 }
 
 /** Statistics of (y − offset) / factor, one offset per channel and one factor per call. */
@@ -46,24 +46,22 @@ function shifted(
 export function withResults(
   plans: readonly SitePlan[],
   settings: ResultSettings,
-  ctx: { readonly graph: Graph; readonly statistics: Statistics },
+  ctx: Pick<PlanContext, "graph" | "statistics" | "rest">,
 ): SitePlan[] {
   const inputs = new Map<ValueId, Quantizer>(plans.map((p) => [p.site.value, p.input]));
-  const moves = settings.time === "gathered";
+  const moves = settings.time === "gathered" || settings.time === "graphs";
   const how: GridSettings = moves ? settings : { ...settings, timeTolerance: Number.POSITIVE_INFINITY };
   const grid = (plan: SitePlan, l: LayerPlan): Quantizer | null => {
-    const behind = biasBehind(l, plan.input);
+    const behind = biasBehind(l, plan.input, settings.time);
     const factor = settings.time === "normalised" ? plan.input.profile : null;
     const next = inputs.get(l.layer.output);
     const same = !(behind && l.bias !== null) && factor === null && next?.scale.length === 1;
     if (same && (moves || next.profile === null)) return next;
-    const y = ctx.statistics.value(ctx.graph.value(l.layer.output).name);
-    if (y === undefined) return null;
+    const statistics = statisticsOf(plan.site, ctx);
+    const y = statistics?.value(ctx.graph.value(l.layer.output).name);
+    if (statistics === null || y === undefined) return null;
     const value = shifted(y, behind ? l.bias : null, factor);
-    return quantizerOf(
-      { statistics: ctx.statistics, value, importance: [1], granularity: "tensor", sources: null },
-      how,
-    );
+    return quantizerOf({ statistics, value, importance: [1], granularity: "tensor", sources: null }, how);
   };
   return plans.flatMap((plan) => {
     const layers = plan.layers.map((l) => ({ ...l, output: grid(plan, l) }));

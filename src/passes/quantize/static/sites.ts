@@ -8,12 +8,14 @@ import {
   attrString,
   type Graph,
   type Node,
+  type NodeId,
   type ValueId,
 } from "../../../ir/graph.ts";
 import type { InferredShapes } from "../../../ir/infer.ts";
 import type { Tensor } from "../../../ir/tensor.ts";
 import { transposeTensor } from "../../../runtime/kernels/transpose.ts";
 import { weightLayers } from "../layers.ts";
+import { textLayers } from "./first-token.ts";
 
 /** A layer that can run in 8 bits. */
 export interface StaticLayer {
@@ -49,6 +51,8 @@ export interface Site {
   readonly channels: number;
   readonly kind: "conv" | "matmul";
   readonly padded: boolean;
+  /** The first token of a text stays float, the others are quantized. */
+  readonly rest: boolean;
   readonly layers: readonly StaticLayer[];
 }
 
@@ -65,6 +69,8 @@ export interface SiteOptions {
   readonly exclude: RegExp | null;
   readonly minElements: number;
   readonly guards: boolean;
+  /** Keys and values of cross-attention take part, their first token apart. */
+  readonly firstToken?: boolean;
 }
 
 function isPadded(node: Node): boolean {
@@ -115,6 +121,7 @@ function biasOf(graph: Graph, id: ValueId | null, n: number): Tensor | null | un
 export function findSites(model: Model, shapes: InferredShapes, o: SiteOptions): Found {
   const { graph } = model;
   const found = anatomy(model, shapes);
+  const texts = o.firstToken === true ? textLayers(found) : new Set<NodeId>();
   const byValue = new Map<ValueId, StaticLayer[]>();
   const left: Left[] = [];
   for (const { node, role, tensor } of weightLayers(graph, shapes)) {
@@ -129,7 +136,8 @@ export function findSites(model: Model, shapes: InferredShapes, o: SiteOptions):
       leave("min-elements", `it has fewer than ${o.minElements} elements`);
       continue;
     }
-    const guard = guardOf(layer, graph);
+    const text = texts.has(node.id) && node.op === "MatMul";
+    const guard = text ? null : guardOf(layer, graph);
     if (guard !== null && o.guards) {
       left.push({ node, ...guard });
       continue;
@@ -172,9 +180,16 @@ export function findSites(model: Model, shapes: InferredShapes, o: SiteOptions):
     });
   }
   const sites: Site[] = [];
+  const groups = [
+    { kind: "conv", rest: false },
+    { kind: "matmul", rest: false },
+    { kind: "matmul", rest: true },
+  ] as const;
   for (const [value, layers] of byValue)
-    for (const kind of ["conv", "matmul"] as const) {
-      const of = layers.filter((l) => l.kind === kind);
+    for (const { kind, rest } of groups) {
+      const of = layers.filter(
+        (l) => l.kind === kind && rest === (texts.has(l.node.id) && kind === "matmul"),
+      );
       if (of.length === 0) continue;
       const rank = shapes.shape(value)?.length ?? (kind === "conv" ? 4 : 3);
       sites.push({
@@ -184,6 +199,7 @@ export function findSites(model: Model, shapes: InferredShapes, o: SiteOptions):
         channels: of[0]!.channels,
         kind,
         padded: of.some((l) => l.padded),
+        rest,
         layers: of,
       });
     }

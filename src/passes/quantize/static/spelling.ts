@@ -3,7 +3,7 @@ import type { SaturationRule } from "../../../numeric/quantize/saturation.ts";
 import { type ActivationBits, quantizeDomain } from "../../../targets/lower/qdq.ts";
 import type { IntegerSupport, Target, TimeScales } from "../../../targets/target.ts";
 import type { Decision } from "../../pass.ts";
-import type { QuantizeStaticOptions } from "./options.ts";
+import type { QuantizeStaticOptions, TimeForm } from "./options.ts";
 import type { QdqForm } from "./write-qdq.ts";
 
 /** How a build writes its integer layers. */
@@ -11,7 +11,9 @@ export interface Spelling {
   /** `null`: operators on integers. */
   readonly qdq: QdqForm | null;
   readonly bits: ActivationBits;
-  readonly time: TimeScales;
+  readonly time: TimeForm;
+  /** Most buckets of timesteps with scales of their own; `null`: scales follow every step. */
+  readonly buckets: number | null;
   readonly perChannel: boolean;
   readonly saturation: SaturationRule;
 }
@@ -31,18 +33,25 @@ export function integerOf(target: Target | null): IntegerSupport | null {
   return target === null ? PORTABLE : target.integer;
 }
 
+/** Buckets where a graph each is written and nothing else is asked: more hardly gain, and each is a session to load. */
+const GRAPHS = 4;
+
 const ORDER: readonly TimeScales[] = ["constant", "normalised", "gathered"];
 
 function timeOf(
-  asked: TimeScales | null,
+  asked: TimeForm | null,
   integer: IntegerSupport,
   o: { readonly portable: boolean; readonly qdq: boolean; decide(d: Decision): void },
-): TimeScales {
+): TimeForm {
   const wanted = asked ?? integer.scales;
   const instead = (to: TimeScales, why: string): TimeScales => {
     o.decide({ node: "", kind: "downgraded", rule: "time-scales", why, from: wanted, to });
     return to;
   };
+  if (wanted === "graphs")
+    return o.portable || integer.scales === "constant"
+      ? wanted
+      : instead(integer.scales, "the target takes scales that move: one graph does what several would");
   if (!o.portable && ORDER.indexOf(wanted) > ORDER.indexOf(integer.scales))
     return instead(integer.scales, "the target wants constant scales");
   if (!o.qdq && wanted === "normalised")
@@ -52,7 +61,7 @@ function timeOf(
 
 /** Resolves options against what the target takes; what is done otherwise than asked is decided. */
 export function spellingOf(
-  o: Pick<QuantizeStaticOptions, "bits" | "time" | "saturation">,
+  o: Pick<QuantizeStaticOptions, "bits" | "time" | "buckets" | "saturation">,
   integer: IntegerSupport,
   ctx: { readonly model: Model; readonly target: Target | null; decide(d: Decision): void },
 ): Spelling {
@@ -67,6 +76,13 @@ export function spellingOf(
       why: "the target has no operators on 16-bit integers: layers run in float between conversions, which is slower",
     });
   const time = timeOf(o.time, integer, { portable: ctx.target === null, qdq, decide: ctx.decide });
+  if (o.buckets !== null && time === "constant")
+    ctx.decide({
+      node: "",
+      kind: "downgraded",
+      rule: "time-buckets",
+      why: "one scale covers all steps, so nothing is cut into buckets",
+    });
   const opset = ctx.model.opsets.get("") ?? 1;
   const form: QdqForm = {
     bits,
@@ -79,6 +95,7 @@ export function spellingOf(
     qdq: qdq ? form : null,
     bits,
     time,
+    buckets: o.buckets ?? (time === "graphs" ? GRAPHS : null),
     perChannel: integer.perChannel,
     saturation: integer.saturates && bits === 8 ? o.saturation : "none",
   };

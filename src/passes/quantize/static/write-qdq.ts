@@ -5,14 +5,16 @@ import {
   type ActivationBits,
   biasTensor,
   dequantized,
+  dequantizedBias,
   quantizeDequantize,
   scalesForBias,
   type TensorGrid,
   zeroPoint,
 } from "../../../targets/lower/qdq.ts";
-import type { TimeScales } from "../../../targets/target.ts";
 import type { Profile } from "./clock.ts";
+import { restOf, type StoredWeight, withFirst } from "./first-token.ts";
 import type { Quantizer } from "./grids.ts";
+import type { TimeForm } from "./options.ts";
 import type { LayerPlan, SitePlan } from "./plan.ts";
 import { biasBehind } from "./results.ts";
 import type { Writing } from "./write.ts";
@@ -23,7 +25,7 @@ export interface QdqForm {
   /** Domain of the activations' operators, and of those of weights. */
   readonly domain: string;
   readonly weightDomain: string;
-  readonly time: TimeScales;
+  readonly time: TimeForm;
   /** Weights of matrix products have a scale per column in int8; else one scale, in uint8 around 128. */
   readonly perChannel: boolean;
 }
@@ -40,12 +42,24 @@ function tensorScale(q: Quantizer): number {
   return Math.fround(q.scale.length === 1 ? q.scale[0]! : 1);
 }
 
-function gridOf({ patch, clock, form }: QdqWriting, q: Quantizer): TensorGrid {
-  const moves = form.time === "gathered" && q.profile !== null;
-  const scale = moves
-    ? clock.scale([tensorScale(q)], q.profile)
+/**
+ * base · profile. Where each graph gets it as a constant, a scale of a whole tensor is a scalar, as compilers that read
+ * constants want it.
+ */
+function movingScale({ patch, clock, form }: QdqWriting, base: ArrayLike<number>, profile: Profile): ValueId {
+  const scale = clock.scale(base, profile);
+  if (form.time !== "graphs" || base.length > 1) return scale;
+  return patch.node({ op: "Squeeze", name: `s${scale}/scalar`, inputs: [scale] })[0];
+}
+
+function gridOf(w: QdqWriting, q: Quantizer): TensorGrid {
+  const { patch, form } = w;
+  const looksUp = (form.time === "gathered" || form.time === "graphs") && q.profile !== null;
+  const scale = looksUp
+    ? movingScale(w, [tensorScale(q)], q.profile)
     : patch.constant(f32Tensor([tensorScale(q)], []), "s");
-  return { scale, zero: zeroPoint(patch, q.zero[0]!, { bits: form.bits, vector: moves }) };
+  const vector = looksUp && form.time === "gathered";
+  return { scale, zero: zeroPoint(patch, q.zero[0]!, { bits: form.bits, vector }) };
 }
 
 /** The factor a value is divided by before constant-scale quantization; `null` when there is none. */
@@ -57,11 +71,11 @@ function quantized(w: QdqWriting, x: ValueId, o: { readonly grid: Quantizer; rea
   return quantizeDequantize(w.patch, x, { grid: gridOf(w, o.grid), domain: w.form.domain, name: o.name });
 }
 
-function weightOf(
-  { patch, form }: QdqWriting,
+function storedWeight(
+  { form }: QdqWriting,
   plan: LayerPlan,
   o: { base: Float64Array; scale: Float32Array },
-) {
+): StoredWeight {
   const { layer } = plan;
   const whole = layer.kind === "matmul" && !form.perChannel;
   const zero = whole ? MIDDLE : 0;
@@ -72,14 +86,59 @@ function weightOf(
     scale: f32Tensor(o.scale),
     zero,
   });
+  return { data, scale: o.scale, zero };
+}
+
+function weightOf(
+  { patch, form }: QdqWriting,
+  { layer }: LayerPlan,
+  { data, scale, zero }: StoredWeight,
+): ValueId {
+  const whole = layer.kind === "matmul" && !form.perChannel;
   return dequantized(patch, {
     data,
-    scale: whole ? o.scale.slice(0, 1) : o.scale,
+    scale: whole ? [scale[0]!] : scale,
     zero: data.dtype,
     zeroValue: zero,
     axis: layer.outAxis,
     domain: form.weightDomain,
     name: `w${layer.output}`,
+  });
+}
+
+/** A bias of 32 bits on the grid of the products; on a grid that moves both are looked up. */
+function integerBias(
+  w: QdqWriting,
+  plan: LayerPlan,
+  o: { readonly bias: Float64Array; readonly scale: Float32Array; readonly input: Quantizer },
+): ValueId {
+  const { patch, clock, form } = w;
+  const { bias, input } = o;
+  const products = o.scale.map((s) => s * tensorScale(input));
+  const same = products.every((s) => s === products[0]);
+  const scale = same ? products.slice(0, 1) : products;
+  const name = `w${plan.layer.output}.b`;
+  const { profile } = input;
+  if (profile === null) {
+    const data = biasTensor(bias, products);
+    return dequantized(patch, {
+      data,
+      scale,
+      zero: "i32",
+      zeroValue: 0,
+      axis: 0,
+      domain: form.weightDomain,
+      name,
+    });
+  }
+  const none = new Float64Array(bias.length);
+  const beta = bias.map((b, n) => b / products[n]!);
+  return dequantizedBias(patch, {
+    data: clock.bias(beta, none, { input: profile, output: null }),
+    scale: movingScale(w, scale, profile),
+    scales: scale.length,
+    domain: form.weightDomain,
+    name,
   });
 }
 
@@ -93,29 +152,23 @@ function floatBias({ patch }: QdqWriting, plan: LayerPlan): ValueId {
 function writeLayer(
   w: QdqWriting,
   plan: LayerPlan,
-  o: { readonly base: Float64Array; readonly input: Quantizer; readonly value: ValueId },
+  o: {
+    readonly base: Float64Array;
+    readonly input: Quantizer;
+    readonly value: ValueId;
+    readonly site: SitePlan["site"];
+  },
 ): void {
   const { patch, form } = w;
   const { layer, bias } = plan;
   const { node } = layer;
-  const behind = biasBehind(plan, o.input);
+  const behind = biasBehind(plan, o.input, form.time);
   const within = behind ? null : bias;
-  const x = tensorScale(o.input);
-  const scale = scalesForBias(plan.fit.scale, within, x);
-  const inputs = [o.value, weightOf(w, plan, { base: o.base, scale })];
-  if (within !== null) {
-    const products = scale.map((s) => s * x);
-    const bias32 = dequantized(patch, {
-      data: biasTensor(within, products),
-      scale: products.every((s) => s === products[0]) ? products.slice(0, 1) : products,
-      zero: "i32",
-      zeroValue: 0,
-      axis: 0,
-      domain: form.weightDomain,
-      name: `w${layer.output}.b`,
-    });
-    inputs.push(bias32);
-  }
+  const least = Math.min(...(o.input.profile ?? [1]));
+  const scale = scalesForBias(plan.fit.scale, within, tensorScale(o.input) * least);
+  const weight = storedWeight(w, plan, { base: o.base, scale });
+  const inputs = [o.value, weightOf(w, plan, weight)];
+  if (within !== null) inputs.push(integerBias(w, plan, { bias: within, scale, input: o.input }));
   const attrs: Record<string, Attr> = Object.fromEntries(node.attrs);
   // The weight is [K, N] by now.
   delete attrs["transB"];
@@ -130,6 +183,8 @@ function writeLayer(
     })[0];
   if (behind && bias !== null)
     out = patch.node({ op: "Add", name: `q${layer.output}/bias`, inputs: [out, floatBias(w, plan)] })[0];
+  if (o.site.rest)
+    out = withFirst(patch, out, { x: o.site.value, weight, bias: plan.firstBias, name: `t${layer.output}` });
   patch.redirect(layer.output, out);
   if (layer.biasNode !== null) patch.remove(layer.biasNode.id);
 }
@@ -146,7 +201,7 @@ export function writeSiteQdq(w: QdqWriting, plan: SitePlan): void {
     base.map((s) => 1 / s),
   );
   const factor = factorOf(form, input);
-  let x = site.value;
+  let x = site.rest ? restOf(patch, site.value) : site.value;
   if (factor !== null) {
     const name = `q${site.value}`;
     const [inverse] = patch.node({
@@ -158,7 +213,7 @@ export function writeSiteQdq(w: QdqWriting, plan: SitePlan): void {
   }
   const value = quantized(w, x, { grid: input, name: `q${site.value}` });
   for (const layer of plan.layers) {
-    writeLayer(w, layer, { base, input, value });
+    writeLayer(w, layer, { base, input, value, site });
     patch.remove(layer.layer.node.id);
   }
 }

@@ -28,7 +28,12 @@ interface Timed {
 }
 
 /** A model that returns what a clock was asked for as y0, y1, …. */
-function clocked(timed: Timed | null, timesteps: readonly number[], wanted: readonly Wanted[]) {
+function clocked(
+  timed: Timed | null,
+  timesteps: readonly number[],
+  wanted: readonly Wanted[],
+  bounds: readonly number[] | null = null,
+) {
   const b = new ModelBuilder({ opset: 21 });
   const timestep = timed === null ? null : b.input("timestep", timed.dtype, timed.shape);
   const marks = wanted.map((w, i) => {
@@ -40,7 +45,7 @@ function clocked(timed: Timed | null, timesteps: readonly number[], wanted: read
   const model: Model = b.build();
   const { graph } = model;
   const patch = new PatchBuilder(graph, "clock");
-  const clock = createClock({ graph, patch, timestep, timesteps });
+  const clock = createClock({ graph, patch, timestep, timesteps, bounds });
   for (const [i, w] of wanted.entries())
     patch.redirect(
       marks[i]!,
@@ -128,7 +133,7 @@ describe("scales that follow the timestep", () => {
       ];
       const timed = { dtype, shape, timesteps: new Array<number>(count).fill(0) };
       const { model, table } = clocked(timed, timesteps, wanted);
-      expect(table).toEqual({ profiles: 2, bytes: 4 * 2 * timesteps.length });
+      expect(table).toEqual({ profiles: 2, bytes: 4 * 2 * timesteps.length, bucket: null });
       await fc.assert(
         fc.asyncProperty(
           fc.array(fc.oneof(fc.constantFrom(...timesteps), fc.integer({ min: -40, max: 1200 })), {
@@ -190,8 +195,31 @@ describe("scales that follow the timestep", () => {
     const timed: Timed = { dtype: "i64", shape: [1], timesteps: [7] };
     for (const t of [null, timed]) {
       const { model, table } = clocked(t, [500], wanted);
-      expect(table).toEqual({ profiles: 0, bytes: 0 });
+      expect(table).toEqual({ profiles: 0, bytes: 0, bucket: null });
       expect(await valuesAt(model, t)).toEqual([[2, 3], [5]]);
+    }
+  });
+
+  it.each(FORMS)("$name: steps at the bounds, which belong to the bucket above", async (form) => {
+    const { dtype, shape, count } = form;
+    const bounds = [50, 150.5, 700];
+    const timesteps = [900, 600, 300, 120, 60, 10];
+    const profile = Float64Array.of(0.5, 1, 1, 2, 2, 4);
+    const levels = [4, 2, 1, 0.5];
+    const wanted: Wanted[] = [
+      { kind: "scale", base: [3], profile },
+      { kind: "scale", base: [1, 2], profile },
+      { kind: "scale", base: [8], profile: null },
+    ];
+    const timed = { dtype, shape, timesteps: new Array<number>(count).fill(0) };
+    const { model, table } = clocked(timed, timesteps, wanted, bounds);
+    expect(table).toMatchObject({ profiles: 1, bytes: 4 * 4 });
+    expect(table.bucket).not.toBeNull();
+    for (const at of [-5, 0, 49, 50, 51, 150, 151, 699, 700, 5000]) {
+      const moved = { ...timed, timesteps: timed.timesteps.map((_, i) => (i === 0 ? at : 50)) };
+      const of = (t: number): number => levels[bounds.filter((b) => t >= b).length]!;
+      const p = Math.max(...moved.timesteps.map(of));
+      expect(await valuesAt(model, moved)).toEqual([[3 * p], [p, 2 * p], [8]]);
     }
   });
 });

@@ -121,10 +121,16 @@ async function simulated(s: Single, model: Model, options: Options, feeds: reado
     { guards: false, ...options },
     { feeds, timesteps: TIMESTEPS },
   );
-  const { sites } = findSites(model, shapes, { match: null, exclude: null, minElements: 1, guards: false });
+  const { sites } = findSites(model, shapes, {
+    match: null,
+    exclude: null,
+    minElements: 1,
+    guards: false,
+  });
   const plan = (await planSite(
     sites[0]!,
     {
+      bucketOf: null,
       timeTolerance: options.time === "constant" ? Number.POSITIVE_INFINITY : 1.1,
       power: 2,
       steps: 255,
@@ -134,7 +140,7 @@ async function simulated(s: Single, model: Model, options: Options, feeds: reado
       smooth: true,
       correctBias: options.correctBias ?? true,
     },
-    { graph: model.graph, shapes, reader: (await runtime()).reader, statistics },
+    { graph: model.graph, shapes, reader: (await runtime()).reader, statistics, rest: null },
   ))!;
   const { layer, fit, bias: shift, output } = plan.layers[0]!;
   const w = floats({ ...layer.weight, bytes: await (await runtime()).reader.read(layer.weight) });
