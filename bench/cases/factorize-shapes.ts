@@ -6,7 +6,7 @@ import type { Cell } from "../lib/table.ts";
 import { TRAINED, type Trained } from "./shapes.ts";
 
 /** Shares of every layer's operations, largest first. */
-const RATIOS = [0.85, 0.7, 0.55, 0.4];
+const RATIOS = [0.85, 0.7, 0.5];
 
 /** What is compared at equal ranks: the same pass with and without knowledge of the inputs. */
 const METHODS = [
@@ -52,7 +52,7 @@ async function compare(t: Trained, m: Method, lab: Laboratory, context: BenchCon
     return o;
   };
   for (const ratio of RATIOS) {
-    const at = `${100 * ratio} % of each layer`;
+    const at = `${(100 * ratio).toFixed(0)} % of each layer`;
     const weighed = await trial(`${m.weighed}, ${at}`, stepOf(m, { ratio }, "activations"));
     const plain = await trial(`${m.plain}, ${at}`, stepOf(m, { ratio }, "none"));
     points.weighed.push([100 * weighed.flops, weighed.mean]);
@@ -65,8 +65,8 @@ async function compare(t: Trained, m: Method, lab: Laboratory, context: BenchCon
       unit: "dB",
     });
   }
-  for (const keep of RATIOS.slice(0, 3)) {
-    const o = await trial(`${m.weighed}, ${100 * keep} % allocated`, stepOf(m, { keep }, "activations"));
+  for (const keep of RATIOS.slice(0, 2)) {
+    const o = await trial(`${m.weighed}, ${(100 * keep).toFixed(0)} % allocated`, stepOf(m, { keep }, "activations"));
     points.allocated.push([100 * o.flops, o.mean]);
   }
   const plot: Plot = {
