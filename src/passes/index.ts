@@ -8,6 +8,7 @@ import { removeDead } from "./clean/remove-dead.ts";
 import { simplify } from "./clean/simplify.ts";
 import { specialiseShapes } from "./clean/specialise-shapes.ts";
 import { convertFloat } from "./convert/convert-float.ts";
+import { factorizeAttention } from "./factorize/factorize-attention.ts";
 import { factorizeConv } from "./factorize/factorize-conv.ts";
 import { factorizeLinear } from "./factorize/factorize-linear.ts";
 import { freezeTime } from "./freeze/freeze-time.ts";
@@ -60,6 +61,7 @@ export const passes = [
   shortenNames,
   factorizeLinear,
   factorizeConv,
+  factorizeAttention,
   freezeTime,
   shareBases,
   sparsifyWeights,

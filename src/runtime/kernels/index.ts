@@ -7,6 +7,7 @@ import { factorTuckerKernel, tuckerSpectraKernel } from "./factor-tucker.ts";
 import { fitPaletteKernel } from "./fit-palette.ts";
 import { fitWeightKernel } from "./fit-weight.ts";
 import type { Kernel } from "./kernel.ts";
+import { narrowScoresKernel, narrowValuesKernel } from "./narrow-heads.ts";
 import { quantizeBlocksKernel } from "./quantize-blocks.ts";
 import { quantizeChannelKernel } from "./quantize-channel.ts";
 import { quantizeGroupsKernel } from "./quantize-groups.ts";
@@ -30,6 +31,8 @@ const ALL: readonly Kernel[] = [
   factorTuckerKernel,
   fitPaletteKernel,
   fitWeightKernel,
+  narrowScoresKernel,
+  narrowValuesKernel,
   quantizeBlocksKernel,
   quantizeChannelKernel,
   quantizeGroupsKernel,
