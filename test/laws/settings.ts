@@ -24,6 +24,12 @@ const EXERCISES: Readonly<Record<string, (subject: Subject) => Readonly<Record<s
   "specialise-shapes": (subject) => ({ dims: subject.fixture.dims }),
   "dedupe-weights": () => ({ minBytes: 1 }),
   "quantize-dynamic": () => ({ minElements: 1, minRows: 1, guards: false }),
+  ...Object.fromEntries(
+    ["prune-heads", "prune-ffn", "prune-channels", "prune-structures"].map((name) => [
+      name,
+      () => ({ align: 1, ratio: 0.05 }),
+    ]),
+  ),
 };
 
 /** Results the pinned runtime has no kernels for, by pass and option value. */

@@ -11,6 +11,7 @@ import { quantizeBlocksKernel } from "./quantize-blocks.ts";
 import { quantizeChannelKernel } from "./quantize-channel.ts";
 import { quantizeGroupsKernel } from "./quantize-groups.ts";
 import { quantizeScaledKernel } from "./quantize-scaled.ts";
+import { repairColumnsKernel } from "./repair-columns.ts";
 import { selectKernel } from "./select.ts";
 import { sliceKernel } from "./slice.ts";
 import { steerWeightKernel } from "./steer-weight.ts";
@@ -32,6 +33,7 @@ const ALL: readonly Kernel[] = [
   quantizeChannelKernel,
   quantizeGroupsKernel,
   quantizeScaledKernel,
+  repairColumnsKernel,
   selectKernel,
   sliceKernel,
   steerWeightKernel,
