@@ -26,6 +26,10 @@ import { shortenNames } from "./legalise/shorten-names.ts";
 import { spellOps } from "./legalise/spell-ops.ts";
 import { storeShapes } from "./legalise/store-shapes.ts";
 import type { Pass } from "./pass.ts";
+import { pruneChannels } from "./prune/prune-channels.ts";
+import { pruneFfn } from "./prune/prune-ffn.ts";
+import { pruneHeads } from "./prune/prune-heads.ts";
+import { pruneStructures } from "./prune/prune-structures.ts";
 import { allocateBits } from "./quantize/allocate-bits.ts";
 import { correctOutput } from "./quantize/correct-output.ts";
 import { quantizeDynamic } from "./quantize/quantize-dynamic.ts";
@@ -65,6 +69,10 @@ export const passes = [
   freezeTime,
   shareBases,
   sparsifyWeights,
+  pruneHeads,
+  pruneFfn,
+  pruneChannels,
+  pruneStructures,
   convertFloat,
   quantizeStatic,
   quantizeDynamic,
