@@ -6,7 +6,7 @@ import { cases } from "./cases/index.ts";
 import { type BenchCase, type BenchContext, met } from "./lib/case.ts";
 import { ROOT } from "./lib/child.ts";
 import { availableMemory, load, machine } from "./lib/machine.ts";
-import { checkLine, record, renderPage } from "./lib/results.ts";
+import { checkLine, draw, record, renderPage } from "./lib/results.ts";
 import { openScratch } from "./lib/scratch.ts";
 import { table } from "./lib/table.ts";
 
@@ -63,6 +63,7 @@ async function runCase(c: BenchCase, context: BenchContext): Promise<number> {
     seconds,
     ...result,
   });
+  await draw({ name: c.name, ...result });
   console.log(`\n## ${c.title} (${c.name})\n\n${table(result.columns, result.rows)}\n`);
   for (const check of result.checks) console.log(`- ${checkLine(check)}`);
   return result.checks.filter((check) => !met(check)).length;

@@ -1,9 +1,12 @@
 import type { BenchCase } from "../lib/case.ts";
+import { agreement } from "./agreement.ts";
 import { calibration } from "./calibration.ts";
 import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
+import { factorizeShapes } from "./factorize-shapes.ts";
 import { guards } from "./guards.ts";
+import { linalg } from "./linalg.ts";
 import { mixedPrecision } from "./mixed-precision.ts";
 import { onnxsim } from "./onnxsim.ts";
 import { outputCorrection } from "./output-correction.ts";
@@ -17,6 +20,7 @@ import { skeletonExact } from "./skeleton-exact.ts";
 import { skeletonInspect } from "./skeleton-inspect.ts";
 import { skeletonSpeed } from "./skeleton-speed.ts";
 import { skeletonWeights } from "./skeleton-weights.ts";
+import { sparseShapes } from "./sparse-shapes.ts";
 import { vaeFormats } from "./vae-formats.ts";
 import { workers } from "./workers.ts";
 
@@ -24,6 +28,7 @@ import { workers } from "./workers.ts";
 export const cases: readonly BenchCase[] = [
   exactReference,
   workers,
+  linalg,
   exactSpeed,
   cpuCostCase,
   calibration,
@@ -31,10 +36,13 @@ export const cases: readonly BenchCase[] = [
   peers,
   quantize8bit,
   quantize4bit,
+  agreement,
   vaeFormats,
   mixedPrecision,
   outputCorrection,
   paperShapes,
+  factorizeShapes,
+  sparseShapes,
   guards,
   skeletonInspect,
   skeletonExact,

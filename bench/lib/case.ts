@@ -1,3 +1,4 @@
+import type { Plot } from "./plot.ts";
 import type { Scratch } from "./scratch.ts";
 import type { Cell } from "./table.ts";
 
@@ -28,6 +29,8 @@ export interface CaseResult {
   /** Commands that make the figures, as a user would type them. */
   readonly commands: readonly string[];
   readonly notes?: readonly string[];
+  /** Charts shown under the table. */
+  readonly plots?: readonly Plot[];
 }
 
 /** One bench case; the file name is its id. */

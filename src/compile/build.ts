@@ -1,3 +1,4 @@
+import type { CrossGram, CrossRequest } from "../calibrate/statistics/cross.ts";
 import type { Oracle, Statistics, StatisticsRequest } from "../calibrate/statistics/types.ts";
 import { DiffpressError } from "../diagnostics/index.ts";
 import { cloneModel } from "../ir/clone.ts";
@@ -29,7 +30,10 @@ export interface ChainResult {
 
 /** What a chain of passes needs besides its model. */
 export interface ChainOptions {
-  readonly runner: Omit<RunnerOptions, "trail" | "target" | "ranges" | "statistics" | "oracle">;
+  readonly runner: Omit<
+    RunnerOptions,
+    "trail" | "target" | "ranges" | "statistics" | "oracle" | "collect" | "collectCross"
+  >;
   readonly target: Target | null;
   readonly component: string;
   /** Passes already run on the model. */
@@ -45,6 +49,11 @@ export interface ChainOptions {
     request: StatisticsRequest,
     exact: boolean,
   ) => Promise<Statistics | null>;
+  /** Layer inputs of a compressed model against those of another one, on the original's inputs; `null` likewise. */
+  readonly cross: (
+    models: { readonly compressed: Model; readonly original: Model },
+    requests: readonly CrossRequest[],
+  ) => Promise<ReadonlyMap<string, CrossGram> | null>;
   /** The original's recorded trajectory; `null` when it cannot be sampled. */
   readonly oracle: () => Promise<Oracle | null>;
   readonly onEvent: OnCompileEvent;
@@ -91,6 +100,8 @@ export async function runChain(
       ranges,
       statistics,
       oracle: wantsOracle ? await options.oracle() : null,
+      collect: (of, wanted) => options.statistics(of, wanted, false),
+      collectCross: options.cross,
       trail,
     });
     untouched &&= pass.effect === "exact";

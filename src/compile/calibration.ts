@@ -2,6 +2,7 @@ import { rangesFrom } from "../calibrate/ranges.ts";
 import {
   collectFrom,
   collectReusing,
+  crossFrom,
   type Oracle,
   openTeacher,
   readArtifact,
@@ -19,7 +20,7 @@ import type { Obstacle } from "./runnable.ts";
 import type { SourceComponent } from "./source.ts";
 
 /** What passes may have measured of a component at any stage of its build. */
-type Measures = Pick<ChainOptions, "ranges" | "statistics" | "oracle">;
+type Measures = Pick<ChainOptions, "ranges" | "statistics" | "cross" | "oracle">;
 
 /** Measurements of components on the original's calibration trajectory, sampled once per component and shape. */
 export interface Calibration {
@@ -103,6 +104,10 @@ export function openCalibration(ctx: CalibrationContext): Calibration {
           const options = { model, runtime, pipeline, request, ...(rows !== undefined && { rows }) };
           if (artifact === undefined || !exact) return await collectFrom(t, options);
           return await collectReusing(await stored(artifact, t), t, options);
+        },
+        async cross(models, requests) {
+          const t = await teacher();
+          return t === null ? null : await crossFrom(t, { ...models, runtime, pipeline, requests });
         },
         oracle: () =>
           once(oracles, key, async () => {

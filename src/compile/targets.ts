@@ -119,7 +119,7 @@ function measures(
   ctx: BuildContext,
   component: SourceComponent,
   lengths: Bindings,
-): Pick<ChainOptions, "ranges" | "statistics" | "oracle"> {
+): Pick<ChainOptions, "ranges" | "statistics" | "cross" | "oracle"> {
   const sampled = ctx.calibration.of(component, lengths);
   if (isSampled(ctx, component)) return sampled;
   return { ...sampled, ranges: (model) => outputRanges(ctx, component, model, lengths) };

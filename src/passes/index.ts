@@ -8,6 +8,10 @@ import { removeDead } from "./clean/remove-dead.ts";
 import { simplify } from "./clean/simplify.ts";
 import { specialiseShapes } from "./clean/specialise-shapes.ts";
 import { convertFloat } from "./convert/convert-float.ts";
+import { factorizeAttention } from "./factorize/factorize-attention.ts";
+import { factorizeConv } from "./factorize/factorize-conv.ts";
+import { factorizeLinear } from "./factorize/factorize-linear.ts";
+import { freezeTime } from "./freeze/freeze-time.ts";
 import { fuseActivation } from "./fuse/fuse-activation.ts";
 import { fuseAffine } from "./fuse/fuse-affine.ts";
 import { fuseAttention } from "./fuse/fuse-attention.ts";
@@ -15,17 +19,24 @@ import { fuseGemm } from "./fuse/fuse-gemm.ts";
 import { fuseGroupNorm } from "./fuse/fuse-group-norm.ts";
 import { fuseLayerNorm } from "./fuse/fuse-layer-norm.ts";
 import { fuseRmsNorm } from "./fuse/fuse-rms-norm.ts";
+import { linearisePointwise } from "./fuse/linearise-pointwise.ts";
 import { splitUpsample } from "./fuse/split-upsample.ts";
 import { convertOpset } from "./legalise/convert-opset.ts";
 import { shortenNames } from "./legalise/shorten-names.ts";
 import { spellOps } from "./legalise/spell-ops.ts";
 import { storeShapes } from "./legalise/store-shapes.ts";
 import type { Pass } from "./pass.ts";
+import { pruneChannels } from "./prune/prune-channels.ts";
+import { pruneFfn } from "./prune/prune-ffn.ts";
+import { pruneHeads } from "./prune/prune-heads.ts";
+import { pruneStructures } from "./prune/prune-structures.ts";
 import { allocateBits } from "./quantize/allocate-bits.ts";
 import { correctOutput } from "./quantize/correct-output.ts";
 import { quantizeDynamic } from "./quantize/quantize-dynamic.ts";
 import { quantizeWeights } from "./quantize/quantize-weights.ts";
 import { quantizeStatic } from "./quantize/static/quantize-static.ts";
+import { shareBases } from "./share/share-bases.ts";
+import { sparsifyWeights } from "./sparsify/sparsify-weights.ts";
 
 /**
  * Every pass, one line each, in the order the docs list them. Help, docs pages and the recipe schema come from here;
@@ -46,11 +57,22 @@ export const passes = [
   fuseAttention,
   fuseGemm,
   fuseAffine,
+  linearisePointwise,
   splitUpsample,
   convertOpset,
   spellOps,
   storeShapes,
   shortenNames,
+  factorizeLinear,
+  factorizeConv,
+  factorizeAttention,
+  freezeTime,
+  shareBases,
+  sparsifyWeights,
+  pruneHeads,
+  pruneFfn,
+  pruneChannels,
+  pruneStructures,
   convertFloat,
   quantizeStatic,
   quantizeDynamic,

@@ -1,3 +1,4 @@
+import type { CrossGram, CrossRequest } from "../calibrate/statistics/cross.ts";
 import type { Oracle, Statistics, StatisticsRequest } from "../calibrate/statistics/types.ts";
 import type { Evaluator } from "../ir/evaluator.ts";
 import type { Graph, Model } from "../ir/graph.ts";
@@ -45,6 +46,19 @@ export interface PassContext {
   readonly statistics: Statistics | null;
   /** The original on its calibration trajectory; `null` when it cannot be sampled or the pass did not want it. */
   readonly oracle: Oracle | null;
+  /**
+   * Statistics of a model other than the one the pass started with: `of`, by default the model as it is now. Costs a
+   * trajectory; `null` when the original cannot be sampled.
+   */
+  collect(request: StatisticsRequest, of?: Model): Promise<Statistics | null>;
+  /**
+   * Inputs of layers in the model as it is now against those in `original`, by layer. Costs a trajectory of both; `null`
+   * when the original cannot be sampled. Layers whose value either model does not compute are absent.
+   */
+  collectCross(
+    requests: readonly CrossRequest[],
+    original: Model,
+  ): Promise<ReadonlyMap<string, CrossGram> | null>;
   decide(d: Decision): void;
 }
 

@@ -1,4 +1,5 @@
-import type { Oracle, Statistics } from "../calibrate/statistics/types.ts";
+import type { CrossGram, CrossRequest } from "../calibrate/statistics/cross.ts";
+import type { Oracle, Statistics, StatisticsRequest } from "../calibrate/statistics/types.ts";
 import { type Diagnostic, DiffpressError, fail } from "../diagnostics/index.ts";
 import type { Evaluator } from "../ir/evaluator.ts";
 import { type Graph, type Model, subgraphs } from "../ir/graph.ts";
@@ -34,6 +35,13 @@ export interface RunnerOptions {
   readonly ranges: RangeStatistics | null;
   readonly statistics?: Statistics | null;
   readonly oracle?: Oracle | null;
+  /** Answers {@link PassContext.collect}; without it a pass is told that nothing can be sampled. */
+  readonly collect?: (model: Model, request: StatisticsRequest) => Promise<Statistics | null>;
+  /** Answers {@link PassContext.collectCross}, likewise. */
+  readonly collectCross?: (
+    models: { readonly compressed: Model; readonly original: Model },
+    requests: readonly CrossRequest[],
+  ) => Promise<ReadonlyMap<string, CrossGram> | null>;
   /** Milliseconds; the runner has no clock of its own. */
   readonly now?: () => number;
   /** Peak resident bytes of the process. */
@@ -130,6 +138,9 @@ export async function runPass(
     ranges: options.ranges,
     statistics: options.statistics ?? null,
     oracle: options.oracle ?? null,
+    collect: async (request, of = model) => (await options.collect?.(of, request)) ?? null,
+    collectCross: async (requests, original) =>
+      (await options.collectCross?.({ compressed: model, original }, requests)) ?? null,
     shapes() {
       const { graph } = model;
       if (cached === null || cached.graph !== graph || cached.version !== graph.version)

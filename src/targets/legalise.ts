@@ -25,6 +25,7 @@ export function legalisePlan(target: Target): readonly LegaliseStep[] {
   for (const activation of [spelling.gelu, spelling.silu])
     if (activation !== PRIMITIVE) steps.push(step("fuse-activation", { spelling: activation }));
   if (spelling.attention !== PRIMITIVE) steps.push(step("fuse-attention", { spelling: spelling.attention }));
+  if (spelling.pointwise === "MatMul") steps.push(step("linearise-pointwise"), step("simplify"));
   steps.push(step("fuse-gemm"));
   steps.push(step("spell-ops"));
   // Fusions leave what they replaced behind; nothing may count, quantize or convert it.

@@ -43,6 +43,7 @@ export const qnnHtp: Target = {
     attention: "decomposed",
     rmsNorm: "decomposed",
     affine: "decomposed",
+    pointwise: "Conv",
   },
   integer: {
     spelling: "qdq",
@@ -51,6 +52,10 @@ export const qnnHtp: Target = {
     perChannel: false,
     dynamic: false,
     saturates: false,
+  },
+  sparsity: {
+    fast: [],
+    note: "the converter keeps weights dense: zeros cost time and memory like other weights",
   },
   half: {
     keepF32Inputs: [
@@ -184,6 +189,13 @@ export const qnnHtp: Target = {
       measured: false,
     },
     {
+      field: "spelling.pointwise",
+      claim: "1x1 convolutions are native and stay in the layout of their neighbours",
+      source: "QNN execution provider documentation",
+      checked: "2026-11-26",
+      measured: false,
+    },
+    {
       field: "integer",
       claim:
         "the provider groups DequantizeLinear, operator and QuantizeLinear and reads scales when it compiles the graph, so they are constants; activations are u16 or u8, MatMul takes (u8,u8), (u8,u16) or (u16,u8) with one scale per weight, convolutions one per output channel in s8",
@@ -196,6 +208,13 @@ export const qnnHtp: Target = {
       claim: "onnxruntime's own helper for this NPU writes 16-bit activations and 8-bit weights (w8a16)",
       source: DOCS,
       checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "sparsity",
+      claim: "the execution provider has no option for weight sparsity",
+      source: "onnxruntime QNN provider sources",
+      checked: "2026-11-26",
       measured: false,
     },
     {

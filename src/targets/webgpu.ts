@@ -44,9 +44,14 @@ export const webgpu: Target = {
     attention: "com.microsoft.MultiHeadAttention",
     rmsNorm: "decomposed",
     affine: "decomposed",
+    pointwise: "Conv",
   },
   integer: null,
   integerWhy: "the provider has no kernel for QuantizeLinear, so activations stay float",
+  sparsity: {
+    fast: [],
+    note: "shaders are dense: zeros cost time and memory like other weights",
+  },
   half: {
     keepF32Inputs: [
       { op: "Resize", inputs: [1, 2] },
@@ -178,10 +183,24 @@ export const webgpu: Target = {
       measured: false,
     },
     {
+      field: "spelling.pointwise",
+      claim: "1x1 convolutions run as matrix products inside the kernel",
+      source: "onnxruntime source of 2026-03",
+      checked: "2026-11-26",
+      measured: false,
+    },
+    {
       field: "integer",
       claim: "QuantizeLinear and DynamicQuantizeMatMul are not registered; DequantizeLinear is, for weights",
       source: PROBE,
       checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "sparsity",
+      claim: "matrix and convolution shaders have no sparse form",
+      source: "onnxruntime WebGPU provider sources",
+      checked: "2026-11-26",
       measured: false,
     },
     {

@@ -37,7 +37,17 @@ async function given(calibration: CalibrationSampling, exact = true) {
   try {
     const request = { values: [{ name: "sample", axis: 1, rows: 2 }], grams: [] };
     const statistics = await measures.statistics(component.model, request, exact);
-    return { statistics: statistics!, oracle: (await measures.oracle())!, again: await measures.oracle() };
+    const crossed = await measures.cross({ compressed: component.model, original: component.model }, [
+      { layer: "a", value: "sample", axis: 1, unfold: null },
+      { layer: "b", value: "sample", axis: 1, unfold: null },
+      { layer: "c", value: "nowhere", axis: 1, unfold: null },
+    ]);
+    return {
+      crossed: crossed!,
+      statistics: statistics!,
+      oracle: (await measures.oracle())!,
+      again: await measures.oracle(),
+    };
   } finally {
     await opened.release();
   }
@@ -76,6 +86,15 @@ describe("calibration of a build", () => {
     const { code, message } = await codeOf(given({ steps: 3, samples: 1, artifact }));
     expect(code).toBe("STATISTICS_STALE");
     expect(message).toContain("its steps is 2, the build's 3");
+  });
+
+  it("crosses layer inputs of two models on the same trajectory, once for layers with one input", async () => {
+    const { crossed } = await given(SETTINGS);
+    expect([...crossed.keys()]).toEqual(["a", "b"]);
+    const [a, b] = [crossed.get("a")!, crossed.get("b")!];
+    expect(a.own).toBe(b.own);
+    expect(a.cross).toEqual(a.own);
+    expect(Math.max(...a.own)).toBeGreaterThan(0);
   });
 
   it("does not look at an artifact once something lossy has run", async () => {

@@ -23,7 +23,14 @@ export interface Setting {
 const EXERCISES: Readonly<Record<string, (subject: Subject) => Readonly<Record<string, Json>>>> = {
   "specialise-shapes": (subject) => ({ dims: subject.fixture.dims }),
   "dedupe-weights": () => ({ minBytes: 1 }),
+  "freeze-time": () => ({ timesteps: Array.from({ length: 1000 }, (_, t) => t), always: true }),
   "quantize-dynamic": () => ({ minElements: 1, minRows: 1, guards: false }),
+  ...Object.fromEntries(
+    ["prune-heads", "prune-ffn", "prune-channels", "prune-structures"].map((name) => [
+      name,
+      () => ({ align: 1, ratio: 0.05 }),
+    ]),
+  ),
 };
 
 /** Results the pinned runtime has no kernels for, by pass and option value. */
@@ -45,7 +52,7 @@ function variants(pass: Pass): { label: string; change: Readonly<Record<string, 
 
 function settingsOf(pass: Pass): Setting[] {
   const base = defaultOptions(pass) as Readonly<Record<string, Json>>;
-  const asks = ["legalise", "convert", "quantize"].includes(pass.family);
+  const asks = ["legalise", "convert", "quantize", "factorize"].includes(pass.family);
   const exercise = EXERCISES[pass.name];
   const plain = { pass, target: null, options: () => base };
   const found: Setting[] = [{ ...plain, label: pass.name, primary: !asks && exercise === undefined }];

@@ -32,6 +32,8 @@ export async function apply(model: Model, ...steps: [Pass<never>, unknown?][]): 
       ranges: null,
       statistics: null,
       oracle: null,
+      collect: async () => null,
+      collectCross: async () => null,
       shapes() {
         if (known?.version !== model.graph.version) {
           known = { version: model.graph.version, shapes: inferShapes(model) };

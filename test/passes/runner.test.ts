@@ -57,6 +57,27 @@ describe("running a pass", () => {
     expect(report!.nodesAfter).toBe(report!.nodesBefore + 1);
   });
 
+  it("collects statistics of the model as it is, or of another one; nothing when it cannot be sampled", async () => {
+    const model = fixture("tiny-unet").build();
+    const other = cloneModel(model);
+    const request = { values: [], grams: [] };
+    const found = { calls: [], value: () => undefined, gram: () => undefined };
+    const asked: unknown[] = [];
+    const got: unknown[] = [];
+    const asking = pass(async (_graph, _options, ctx) => {
+      got.push(await ctx.collect(request), await ctx.collect(request, other));
+      got.push(await ctx.collectCross([], other));
+    });
+    const collect: RunnerOptions["collect"] = async (of) => {
+      asked.push(of);
+      return found;
+    };
+    await runPass(model, asking, {}, options({ collect }));
+    await runPass(model, asking, {}, options());
+    expect(asked).toEqual([model, other]);
+    expect(got).toEqual([found, found, null, null, null, null]);
+  });
+
   it("names the pass and those before it when one fails, and keeps the code", async () => {
     const model = fixture("tiny-unet").build();
     const coded = pass(() => fail("GRAPH_INVALID", { where: "here", problem: "broken" }));

@@ -70,7 +70,7 @@ export async function collectCross(
 }
 
 /** What {@link crossFrom} needs. */
-interface CrossFrom {
+export interface CrossFrom {
   readonly compressed: Model;
   readonly original: Model;
   readonly runtime: Runtime;
@@ -80,7 +80,10 @@ interface CrossFrom {
 }
 
 /** As {@link collectCross}, with a teacher that is already there. */
-async function crossFrom(teacher: Teacher, options: CrossFrom): Promise<ReadonlyMap<string, CrossGram>> {
+export async function crossFrom(
+  teacher: Teacher,
+  options: CrossFrom,
+): Promise<ReadonlyMap<string, CrossGram>> {
   const { compressed, original, runtime, pipeline } = options;
   const followers = {
     own: follow(compressed, pipeline, teacher),
@@ -122,14 +125,18 @@ async function crossFrom(teacher: Teacher, options: CrossFrom): Promise<Readonly
       await own.release();
       await other.release();
     }
-    return new Map(
-      await Promise.all(pairs.map(async (p) => [p.layer, await p.sum.finish(p.layer, p.exact)] as const)),
-    );
+    const found = new Map<string, CrossGram>();
+    for (const { layers, sum, exact } of pairs) {
+      const sums = await sum.finish();
+      for (const layer of layers) found.set(layer, { layer, exact, ...sums });
+    }
+    return found;
   });
 }
 
 interface Pair {
-  readonly layer: string;
+  /** Layers that read the value in the same way share its sums. */
+  readonly layers: readonly string[];
   readonly own: PositionsProbe;
   readonly original: PositionsProbe;
   readonly sum: CrossSum;
@@ -155,14 +162,28 @@ function pairsOf(
   const dimsOwn = side(compressed, followers.own);
   const dimsOriginal = side(original, followers.original);
   const runs = teacher.calls.length * followers.own.runs;
-  return requests.flatMap((request) => {
+  const groups = new Map<string, [CrossRequest, ...CrossRequest[]]>();
+  for (const r of requests) {
+    const key = JSON.stringify([r.value, r.original ?? r.value, r.axis, r.unfold]);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [r]);
+    else group.push(r);
+  }
+  return [...groups.values()].flatMap((group) => {
+    const [request] = group;
     const dims = dimsOwn(request.value);
     const name = request.original ?? request.value;
     if (dims === null || dims.join() !== dimsOriginal(name)?.join()) return [];
     const { probe, size, exact } = gramProbe(request, dims, oversampling ?? 8, runs);
     const own = { ...probe, gram: false };
     return [
-      { layer: request.layer, own, original: { ...own, value: name }, sum: crossSum(size, product), exact },
+      {
+        layers: group.map((r) => r.layer),
+        own,
+        original: { ...own, value: name },
+        sum: crossSum(size, product),
+        exact,
+      },
     ];
   });
 }
@@ -170,7 +191,7 @@ function pairsOf(
 /** Sums pairs of rows, a buffer at a time. */
 interface CrossSum {
   add(own: Float32Array, original: Float32Array, weight: number): Promise<void>;
-  finish(layer: string, exact: boolean): Promise<CrossGram>;
+  finish(): Promise<Omit<CrossGram, "layer" | "exact">>;
 }
 
 function crossSum(size: number, product: GramProduct): CrossSum {
@@ -206,20 +227,18 @@ function crossSum(size: number, product: GramProduct): CrossSum {
       }
       positions += mine.length / size;
     },
-    async finish(layer, exact) {
+    async finish() {
       await flush();
       const scale = positions === 0 ? 0 : 1 / positions;
       symmetrise(own, size, scale);
       const scaled = (v: Float64Array): Float64Array => v.map((x) => x * scale);
       return {
-        layer,
         size,
         cross: scaled(cross),
         own,
         ownMean: scaled(means[0]),
         originalMean: scaled(means[1]),
         positions,
-        exact,
       };
     },
   };

@@ -1,7 +1,7 @@
 /** Statistics of a model along the original's calibration trajectory, and the original itself as an oracle. */
 export { readArtifact, type StatisticsArtifact, writeArtifact } from "./artifact.ts";
 export { type CollectOptions, collectFrom, collectStatistics, type StatisticsOptions } from "./collect.ts";
-export { type CrossGram, type CrossRequest, collectCross } from "./cross.ts";
+export { type CrossGram, type CrossRequest, collectCross, crossFrom } from "./cross.ts";
 export { type LayerOptions, layerRequest } from "./layers.ts";
 export { type OracleOptions, openOracle, recordOracle } from "./oracle.ts";
 export { collectReusing, witness } from "./reuse.ts";

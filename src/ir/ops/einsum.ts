@@ -4,13 +4,13 @@ import { broadcastDim, count, MANY } from "./shape-rules.ts";
 import type { CostContext, InferContext, OpSpec } from "./spec.ts";
 
 /** Labels of each operand and of the result; `.` stands for the axes of an ellipsis. */
-interface Equation {
+export interface Equation {
   readonly operands: readonly string[];
   readonly result: string;
 }
 
 /** Reads `ij,jk->ik`; the implicit form orders the labels that occur once alphabetically. `null` when malformed. */
-function parseEquation(text: string): Equation | null {
+export function parseEquation(text: string): Equation | null {
   const [left, right, ...more] = text.replaceAll(" ", "").replaceAll("...", ".").split("->");
   if (left === undefined || more.length > 0 || !/^[A-Za-z.,]*$/.test(left)) return null;
   const operands = left.split(",");

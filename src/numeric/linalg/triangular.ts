@@ -1,3 +1,4 @@
+import { addMultiply, block, matrix } from "./gemm.ts";
 import { addProduct, dot, part, viewOf } from "./product.ts";
 
 const BLOCK = 64;
@@ -28,15 +29,26 @@ export function invertLower(l: Float64Array, n: number): Float64Array {
   return out;
 }
 
-/** Solves x·l = b for every row of `b`, in place; `l` is lower triangular. */
+/** Solves x·l = b for every row of `b` (row-major `rows` × `n`), in place; `l` is lower triangular. Blocked. */
 export function solveRowsUpper(l: Float64Array, n: number, b: Float64Array, rows: number): void {
-  for (let r = 0; r < rows; r++) {
-    const at = r * n;
-    for (let j = n - 1; j >= 0; j--) {
-      const v = b[at + j]! / l[j * n + j]!;
-      b[at + j] = v;
-      const row = j * n;
-      for (let i = 0; i < j; i++) b[at + i]! -= v * l[row + i]!;
+  const x = matrix(b, rows, n);
+  const factor = matrix(l, n, n);
+  for (let d = (Math.ceil(n / BLOCK) - 1) * BLOCK; d >= 0; d -= BLOCK) {
+    const end = Math.min(n, d + BLOCK);
+    addMultiply(
+      part(viewOf(b, rows, n), 0, rows, d, end),
+      -1,
+      block(x, 0, rows, end, n),
+      block(factor, end, n, d, end),
+    );
+    for (let r = 0; r < rows; r++) {
+      const at = r * n;
+      for (let j = end - 1; j >= d; j--) {
+        const v = b[at + j]! / l[j * n + j]!;
+        b[at + j] = v;
+        const row = j * n;
+        for (let i = d; i < j; i++) b[at + i]! -= v * l[row + i]!;
+      }
     }
   }
 }

@@ -1,6 +1,6 @@
 import { roundF16 } from "../f16.ts";
 import { type LayerError, layerError } from "./error.ts";
-import { errorFeedback, factorGram, type GptqOptions } from "./gptq.ts";
+import { errorFeedback, type FactorOptions, factorGram } from "./feedback.ts";
 import { roundScale } from "./grid.ts";
 import { weightedPalette } from "./palette.ts";
 import type { BlockProblem } from "./problem.ts";
@@ -61,7 +61,7 @@ function nearestEntry(codebook: Float32Array, v: number): number {
  * made for all of them with the diagonal of the Gram matrix as weights, and entries are chosen with error feedback.
  * Without a Gram matrix every weight takes the nearest entry.
  */
-export function fitPalette(p: BlockProblem, size: number, options: GptqOptions): FittedPalette {
+export function fitPalette(p: BlockProblem, size: number, options: FactorOptions): FittedPalette {
   const { rows, columns, weights } = p;
   const importance = importanceOf(p);
   const scale = new Float32Array(rows);
@@ -93,7 +93,7 @@ export function fitPalette(p: BlockProblem, size: number, options: GptqOptions):
     for (let i = 0; i < weights.length; i++) choose(Math.floor(i / columns), i % columns, weights[i]!);
   else {
     const factored = factorGram(p.gram, columns, options);
-    errorFeedback(p, factored, (_s, r, _j, column, target) => choose(r, column, target));
+    errorFeedback(p, factored, { choose: (_s, r, _j, column, target) => choose(r, column, target) });
   }
   return { codebook, indices, scale, approximation, error: layerError(weights, approximation, p) };
 }

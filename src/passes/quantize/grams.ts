@@ -63,7 +63,8 @@ export interface LayerInputs {
   readonly mean: Tensor;
 }
 
-function doubles(x: Float64Array, dims: readonly number[]): Tensor {
+/** A float64 array as a constant tensor. */
+export function doubles(x: Float64Array, dims: readonly number[]): Tensor {
   return inlineTensor("f64", dims, new Uint8Array(x.buffer, x.byteOffset, x.byteLength));
 }
 

@@ -2,7 +2,12 @@ import type { DType } from "../../ir/dtype.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { transposed } from "../../numeric/linalg/product.ts";
 import { packRows } from "../../numeric/nbits.ts";
-import { type FitMethod, type FittedWeight, fitWeight } from "../../numeric/quantize/fit-weight.ts";
+import {
+  type FitMethod,
+  type FittedWeight,
+  fitWeight,
+  type SparseFit,
+} from "../../numeric/quantize/fit-weight.ts";
 import { gridOf, type ScaleType } from "../../numeric/quantize/grid.ts";
 import { encodeFloat, encodeSmallInt } from "./elements.ts";
 import { conclusions, laid, problemParts, sizesOf } from "./fit-inputs.ts";
@@ -22,6 +27,7 @@ type Params = {
   readonly actOrder: boolean;
   readonly rounds: number;
   readonly rank: number;
+  readonly sparse: SparseFit | null;
   /** Inputs after the weight, in this order. */
   readonly gram: boolean;
   readonly mean: boolean;
@@ -45,6 +51,8 @@ export interface FitTensorOptions {
   readonly rounds: number;
   /** Rank of the branch in half precision; 0 for none. */
   readonly rank: number;
+  /** Zeros fitted in the same sweep; `null` keeps those the weight has. */
+  readonly sparse: SparseFit | null;
   /** Gram matrix of the layer's input, f64 [in, in]; `null` where the method needs no data. */
   readonly gram: Tensor | null;
   /** Mean input, f64 [in], when the layer's bias can take up what the mean of the output changes by. */
@@ -112,7 +120,7 @@ function branchBytes(p: Params, s: Shape, { branch }: FittedWeight): Uint8Array[
 /** Chooses integers, scales, zero points and branch of a weight matrix from the Gram matrix of its input. */
 export const fitWeightKernel = defineKernel<Params>({
   name: "fit-weight",
-  version: 1,
+  version: 2,
   scratch: (p, [t]) => {
     const { rows, columns } = shapeOf(t!.dims, p);
     return 8 * (6 * rows * columns + (p.gram ? 4 * columns * columns : 0));

@@ -2,16 +2,25 @@ import { affineKernel } from "./affine.ts";
 import { castKernel } from "./cast.ts";
 import { concatKernel } from "./concat.ts";
 import { dequantizeBlocksKernel, dequantizeKernel } from "./dequantize.ts";
+import { factorLowRankKernel } from "./factor-low-rank.ts";
+import { factorTuckerKernel, tuckerSpectraKernel } from "./factor-tucker.ts";
 import { fitPaletteKernel } from "./fit-palette.ts";
 import { fitWeightKernel } from "./fit-weight.ts";
 import type { Kernel } from "./kernel.ts";
+import { narrowScoresKernel, narrowValuesKernel } from "./narrow-heads.ts";
 import { quantizeBlocksKernel } from "./quantize-blocks.ts";
 import { quantizeChannelKernel } from "./quantize-channel.ts";
 import { quantizeGroupsKernel } from "./quantize-groups.ts";
 import { quantizeScaledKernel } from "./quantize-scaled.ts";
+import { repairColumnsKernel } from "./repair-columns.ts";
+import { selectKernel } from "./select.ts";
+import { shareBasisKernel } from "./share-basis.ts";
 import { sliceKernel } from "./slice.ts";
+import { steerWeightKernel } from "./steer-weight.ts";
+import { sparsifyWeightKernel } from "./sparsify-weight.ts";
 import { transposeKernel } from "./transpose.ts";
 import { upsamplePhaseKernel } from "./upsample-phase.ts";
+import { weighedSpectrumKernel } from "./weighed-spectrum.ts";
 
 const ALL: readonly Kernel[] = [
   affineKernel,
@@ -19,15 +28,26 @@ const ALL: readonly Kernel[] = [
   concatKernel,
   dequantizeBlocksKernel,
   dequantizeKernel,
+  factorLowRankKernel,
+  factorTuckerKernel,
   fitPaletteKernel,
   fitWeightKernel,
+  narrowScoresKernel,
+  narrowValuesKernel,
   quantizeBlocksKernel,
   quantizeChannelKernel,
   quantizeGroupsKernel,
   quantizeScaledKernel,
+  repairColumnsKernel,
+  selectKernel,
+  shareBasisKernel,
   sliceKernel,
+  steerWeightKernel,
+  sparsifyWeightKernel,
   transposeKernel,
+  tuckerSpectraKernel,
   upsamplePhaseKernel,
+  weighedSpectrumKernel,
 ];
 
 /** Every derivation kernel by name. */

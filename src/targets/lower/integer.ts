@@ -35,34 +35,34 @@ export function quantizeActivation(
   })[0];
 }
 
+/** What QLinearConv is told. */
+export interface IntegerConv {
+  readonly input: QuantizedActivation;
+  readonly weight: Tensor;
+  /** Weight scale over output scale, float32 [N]. */
+  readonly weightScale: Tensor;
+  /** int32 [N]. */
+  readonly bias: ValueId;
+  /** Output factor the kernel divides by, float32 [1], and its zero point. */
+  readonly outputFactor: ValueId;
+  readonly outputZero: ValueId;
+  readonly name: string;
+}
+
 /**
- * A convolution in 8 bits: QLinearConv, then DequantizeLinear with a scale and zero point per output channel. The
- * kernel's multiplier per channel is x_scale · w_scale / y_scale; writing the weight's scale as w / y lets every output
- * channel have a grid of its own at no cost (DequantizeLinear takes vectors along an axis), and writing the activation's
- * channel scales into the weight does the same for the input. Attributes are the convolution's own.
+ * A convolution in 8 bits with an 8-bit result. The kernel's multiplier per channel is x_scale · w_scale / y_scale;
+ * writing the weight's scale as w / y lets every output channel have a grid of its own at no cost ({@link fromChannels}
+ * takes vectors along an axis), and writing the activation's channel scales into the weight does the same for the input.
+ * Attributes are the convolution's own. With `channelsLast`, images have their channels last (`com.microsoft`).
  */
 export function integerConv(
   patch: PatchBuilder,
   node: Node,
-  o: {
-    readonly input: QuantizedActivation;
-    readonly weight: Tensor;
-    /** Weight scale over output scale, float32 [N]. */
-    readonly weightScale: Tensor;
-    /** int32 [N]. */
-    readonly bias: ValueId;
-    /** Output factor the kernel divides by, float32 [1], and its zero point. */
-    readonly outputFactor: ValueId;
-    readonly outputZero: ValueId;
-    /** What turns the integers back: float32 [N] and uint8 [N]. */
-    readonly outputScale: ValueId;
-    readonly outputZeros: ValueId;
-    readonly name: string;
-  },
+  o: IntegerConv & { readonly channelsLast?: boolean },
 ): ValueId {
-  const outputs = o.weight.dims[0]!;
-  const [q] = patch.node({
+  return patch.node({
     op: "QLinearConv",
+    domain: o.channelsLast === true ? "com.microsoft" : "",
     name: node.name,
     inputs: [
       o.input.value,
@@ -70,17 +70,28 @@ export function integerConv(
       o.input.zero,
       patch.constant(o.weight, `${o.name}.q`),
       patch.constant(o.weightScale, `${o.name}.s`),
-      i8Zeros(patch, outputs),
+      i8Zeros(patch, o.weight.dims[0]!),
       o.outputFactor,
       o.outputZero,
       o.bias,
     ],
-    attrs: Object.fromEntries(node.attrs),
-  });
+    attrs: {
+      ...Object.fromEntries(node.attrs),
+      ...(o.channelsLast === true ? { channels_last: intAttr(1) } : {}),
+    },
+  })[0];
+}
+
+/** Float again, with a scale and zero point per channel (axis 1). */
+export function fromChannels(
+  patch: PatchBuilder,
+  q: ValueId,
+  o: { readonly scale: ValueId; readonly zeros: ValueId; readonly name: string },
+): ValueId {
   return patch.node({
     op: "DequantizeLinear",
     name: `${o.name}/dq`,
-    inputs: [q, o.outputScale, o.outputZeros],
+    inputs: [q, o.scale, o.zeros],
     attrs: { axis: intAttr(1) },
   })[0];
 }

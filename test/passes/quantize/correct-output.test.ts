@@ -108,6 +108,8 @@ async function correct(
       reader: rt.reader,
       ranges: null,
       statistics: null,
+      collect: async () => null,
+      collectCross: async () => null,
       oracle,
       shapes: () => inferShapes(model),
       decide: (d) => decisions.push(d),

@@ -16,7 +16,7 @@ import { tensorType } from "../../../src/ir/types.ts";
 import type { Runtime } from "../../../src/runtime/index.ts";
 
 /** A model that also returns some of its values. */
-function returning(model: Model, names: readonly string[]): Model {
+export function returning(model: Model, names: readonly string[]): Model {
   const copy = cloneModel(model);
   const { graph } = copy;
   const byName = new Map([...graph.values()].map((v) => [v.name, v.id]));

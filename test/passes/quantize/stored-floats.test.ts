@@ -82,6 +82,8 @@ async function context(model: Model, name: LayerName): Promise<PassContext> {
     ranges: null,
     statistics: statistics(name === "Conv" ? 288 : 64),
     oracle: null,
+    collect: async () => null,
+    collectCross: async () => null,
     shapes: () => inferShapes(model),
     decide: () => {},
   };
@@ -146,7 +148,7 @@ describe("candidates", () => {
       const o = options(method);
       const model = modelOf(layer);
       const ctx = await context(model, layer);
-      const [found] = candidatesOf([format], false, o, await context(cloneModel(model), layer));
+      const [found] = await candidatesOf([format], false, o, await context(cloneModel(model), layer));
       const candidate = found!.options[0]!;
       const { weight, correction } = await storedFloats(candidate.written!, ctx.reader);
       const exchanged: Record<string, Dense> = { weight };

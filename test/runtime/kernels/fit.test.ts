@@ -26,6 +26,7 @@ const base: FitTensorOptions = {
   actOrder: true,
   rounds: 4,
   rank: 2,
+  sparse: null,
   gram: double(gram, [K, K]),
   mean: double(mean, [K]),
 };

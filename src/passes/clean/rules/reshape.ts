@@ -62,6 +62,30 @@ const constantTarget: Rule = {
   },
 };
 
+/**
+ * A computed target that is the shape of another value whose shape is read anyway: that one serves, and the arithmetic
+ * goes. The other value has to come first, or the graph would turn in a circle.
+ */
+const likeAnother: Rule = {
+  name: "reshape-like-another",
+  ops: ["Reshape"],
+  apply(c, node) {
+    const made = c.producer(node, 1);
+    if (made === undefined || made.op === "Shape") return false;
+    const to = c.shape(node.outputs[0]);
+    if (to === null) return false;
+    for (const earlier of c.graph.nodes()) {
+      if (earlier === node) return false;
+      if (earlier.op !== "Shape" || earlier.domain !== "" || earlier.attrs.size > 0) continue;
+      if (!sameShape(c.shape(earlier.inputs[0]), to) || c.isClaimed(earlier)) continue;
+      if (!c.claim(node)) return false;
+      c.patch.replace(node, { inputs: [node.inputs[0]!, earlier.outputs[0]!] });
+      return true;
+    }
+    return false;
+  },
+};
+
 /** Expand with a computed target: an axis that the input already has at full length may be written 1. */
 const expandTarget: Rule = {
   name: "expand-constant-target",
@@ -157,4 +181,11 @@ export function sliceOf(
   return { axis, start: clamp(starts[0]!), end: clamp(ends[0]!) };
 }
 
-export const reshapeRules: readonly Rule[] = [noop, constantTarget, expandTarget, chain, slicesToSplit];
+export const reshapeRules: readonly Rule[] = [
+  noop,
+  constantTarget,
+  likeAnother,
+  expandTarget,
+  chain,
+  slicesToSplit,
+];

@@ -1,4 +1,4 @@
-import type { Statistics } from "../../../calibrate/statistics/types.ts";
+import type { Statistics, ValueStatistics } from "../../../calibrate/statistics/types.ts";
 import type { Graph } from "../../../ir/graph.ts";
 import type { InferredShapes } from "../../../ir/infer.ts";
 import type { Tensor, TensorReader } from "../../../ir/tensor.ts";
@@ -7,6 +7,7 @@ import { asF32 } from "../../../runtime/kernels/elements.ts";
 import type { RestStatistics } from "./first-token.ts";
 import { type Fold, findFold } from "./fold.ts";
 import { type Granularity, type GridSettings, type Quantizer, quantizerOf } from "./grids.ts";
+import { interleaveOf, unionOf } from "./interleave.ts";
 import { channelSources } from "./segments.ts";
 import type { Site, StaticLayer } from "./sites.ts";
 import { chooseSmoothing, type Smoothing } from "./smooth.ts";
@@ -125,13 +126,18 @@ export async function planSite(
   const fold = share === null ? null : place;
   const base = input.scale.length === 1 ? new Float64Array(site.channels).fill(1) : input.scale;
   const mean = input.mean.map((m, c) => m / base[c]!);
+  const result = (l: StaticLayer): ValueStatistics | undefined =>
+    statistics.value(graph.value(l.output).name);
+  // Phases of one image have one grid, so that the image is put together before it is float again.
+  const phases = interleaveOf(graph, site)?.layers.map(result) ?? [];
+  const image = phases.length > 0 && phases.every((v) => v !== undefined) ? unionOf(phases) : null;
   const layers: LayerPlan[] = [];
   for (const [i, layer] of site.layers.entries()) {
     const shared = !conv && !settings.perChannel;
     const fit = fitWeight(weights[i]!, layer, { factor: base, mean, rule: settings.saturation, shared });
     let output: Quantizer | null = null;
     if (conv) {
-      const y = statistics.value(graph.value(layer.output).name);
+      const y = image ?? result(layer);
       if (y === undefined) return null;
       const even = new Float64Array(layer.outputs).fill(1);
       const per: Granularity = settings.activations === "channel" ? "channel" : "tensor";

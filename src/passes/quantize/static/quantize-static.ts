@@ -151,7 +151,7 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       (o.firstToken !== null || o.floor !== null || (o.faster && integer.spelling === "qlinear"))
     );
   },
-  version: 2,
+  version: 3,
   async run(graph, o, ctx) {
     const { statistics, target } = ctx;
     const integer = integerOf(target);

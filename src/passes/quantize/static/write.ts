@@ -5,16 +5,20 @@ import { f32Tensor } from "../../../ir/tensor.ts";
 import { quantizeScaled } from "../../../runtime/kernels/quantize-scaled.ts";
 import { sliceTensor } from "../../../runtime/kernels/slice.ts";
 import {
+  fromChannels,
+  type IntegerConv,
   integerConv,
   integerMatMul,
   type QuantizedActivation,
-  quantizeActivation,
   u8Constant,
 } from "../../../targets/lower/integer.ts";
 import type { Clock } from "./clock.ts";
-import { restOf, withFirst } from "./first-token.ts";
+import { withFirst } from "./first-token.ts";
+import { type Interleave, interleaveOf } from "./interleave.ts";
+import { flatFromChannels, interleaved, moved, quantizeBefore, standsAlone } from "./layout.ts";
 import type { LayerPlan, SitePlan } from "./plan.ts";
 import { splitAfter } from "./segments.ts";
+import type { StaticLayer } from "./sites.ts";
 
 /** Zero point the convolution's own result is written around; channels get theirs in the DequantizeLinear behind. */
 const OUTPUT_ZERO = 128;
@@ -73,12 +77,10 @@ function writeMatMul(
   if (layer.biasNode !== null) patch.remove(layer.biasNode.id);
 }
 
-function writeConv(
-  w: Writing,
-  plan: LayerPlan,
-  base: Float64Array,
-  input: QuantizedActivation & Pick<SitePlan["input"], "profile"> & { readonly unit: number },
-): void {
+type ConvInput = QuantizedActivation & Pick<SitePlan["input"], "profile"> & { readonly unit: number };
+
+/** The convolution and what turns its result back. */
+function convParts(w: Writing, plan: LayerPlan, base: Float64Array, input: ConvInput) {
   const { patch, clock } = w;
   const { layer, fit, bias } = plan;
   const y = plan.output!;
@@ -86,18 +88,45 @@ function writeConv(
   const zeros = Uint8Array.from(scales, (_, n) => at(y.zero, n));
   const beta = Float64Array.from(scales, (_, n) => (bias?.[n] ?? 0) / (input.unit * fit.scale[n]!));
   const gamma = scales.map((s, n) => ((zeros[n]! - OUTPUT_ZERO) * s) / (input.unit * fit.scale[n]!));
-  const out = integerConv(patch, layer.node, {
+  const name = `w${layer.output}`;
+  const conv: IntegerConv = {
     input,
     weight: weightOf(plan, base),
     weightScale: f32Tensor(fit.scale.map((s, n) => s / scales[n]!)),
     bias: clock.bias(beta, gamma, { input: input.profile, output: y.profile }),
     outputFactor: clock.scale([1], y.profile),
     outputZero: u8Constant(patch, [OUTPUT_ZERO], false),
-    outputScale: clock.scale(scales, y.profile),
-    outputZeros: u8Constant(patch, zeros, true),
-    name: `w${layer.output}`,
-  });
-  patch.redirect(layer.output, out);
+    name,
+  };
+  const back = { scale: clock.scale(scales, y.profile), zeros: u8Constant(patch, zeros, true), name };
+  return { conv, back };
+}
+
+function writeConv(w: Writing, plan: LayerPlan, base: Float64Array, input: ConvInput): void {
+  const { layer } = plan;
+  const { conv, back } = convParts(w, plan, base, input);
+  const q = integerConv(w.patch, layer.node, conv);
+  const out = standsAlone(w, layer) ? fromChannels(w.patch, q, back) : flatFromChannels(w, q, back);
+  w.patch.redirect(layer.output, out);
+}
+
+/** Four phases of an image: put together as integers, where moving them costs a quarter. */
+function writePhases(w: Writing, plan: SitePlan, together: Interleave, input: ConvInput): void {
+  const { patch } = w;
+  const of = (l: StaticLayer): LayerPlan => plan.layers.find((p) => p.layer === l)!;
+  const last = { ...input, value: moved(patch, input.value, [0, 2, 3, 1], `${plan.site.name}/last`) };
+  const parts = together.layers.map((l) => convParts(w, of(l), plan.base, last));
+  const phases = together.layers.map((l, i) =>
+    integerConv(patch, l.node, { ...parts[i]!.conv, channelsLast: true }),
+  );
+  const image = interleaved(w, phases as [ValueId, ValueId, ValueId, ValueId], together, plan.site.value);
+  const out = patch.node({
+    op: "Reshape",
+    name: together.depthToSpace.name,
+    inputs: [fromChannels(patch, image.flat, parts[0]!.back), image.shape],
+  })[0];
+  patch.redirect(together.depthToSpace.outputs[0]!, out);
+  patch.remove(together.depthToSpace.id).remove(together.concat.id);
 }
 
 /** Quantizes the activation of a site once and replaces its layers by integer ones. */
@@ -112,17 +141,17 @@ export function writeSite(w: Writing, plan: SitePlan): void {
   const zero = u8Constant(patch, [q.zero[0]!], false);
   const scale = clock.scale(perChannel ? [1] : q.scale, q.profile);
   const vector = perChannel && plan.fold === null;
-  const value: ValueId = quantizeActivation(patch, site.rest ? restOf(patch, site.value) : site.value, {
+  const value = quantizeBefore(w, plan, {
     scale: vector ? clock.scale(q.scale, q.profile) : scale,
     zero: vector ? u8Constant(patch, new Uint8Array(site.channels).fill(q.zero[0]!), true) : zero,
-    axis: site.axis,
-    name: `q${site.value}`,
   });
   // Scales per channel are in the weights: what the kernel is told is the factor of the timestep alone.
   const input = { value, scale, zero, profile: q.profile, unit: perChannel ? 1 : q.scale[0]! };
+  const together = interleaveOf(w.graph, site);
+  if (together !== null && plan.layers.length === 4) writePhases(w, plan, together, input);
   for (const layer of plan.layers) {
     if (site.kind === "matmul") writeMatMul(w, layer, { base, input, site });
-    else writeConv(w, layer, base, input);
+    else if (together === null) writeConv(w, layer, base, input);
     patch.remove(layer.layer.node.id);
   }
 }
