@@ -1,4 +1,5 @@
 import type { ValueStatistics } from "../../../calibrate/statistics/types.ts";
+import { splitAxis } from "../../../runtime/kernels/kernel.ts";
 import type { Quantizer } from "./grids.ts";
 import type { StaticLayer } from "./sites.ts";
 import { inputEnergy, kernelRows } from "./weights.ts";
@@ -12,6 +13,8 @@ export type Smoothing = "off" | "auto" | number;
 /** Shares that `auto` tries beside none; below a half weights gain what activations lose. */
 const SHARES = [0.5, 0.6, 0.7, 0.8, 0.9, 1];
 const WEIGHT_LIMIT = 127;
+/** Outputs of a layer whose weights are rounded to find a share: they are many of a kind. */
+const ROWS = 256;
 
 /** An activation that can absorb a factor per channel, and what reads it. */
 export interface Smoothed {
@@ -33,11 +36,15 @@ export interface SmoothChoice {
 
 /** Largest weight that reads each channel. */
 function reach({ layers, channels }: Smoothed): Float64Array {
-  const most = new Float64Array(channels.scale.length);
-  for (const { layer, weight } of layers)
-    for (const row of kernelRows(weight, layer, new Float64Array(most.length).fill(1)))
-      for (let k = 0; k < row.length; k++)
-        most[k % most.length] = Math.max(most[k % most.length]!, Math.abs(row[k]!));
+  const n = channels.scale.length;
+  const most = new Float64Array(n);
+  for (const { layer, weight } of layers) {
+    const { inner } = splitAxis(layer.weight.dims, layer.inAxis);
+    for (const [i, v] of weight.entries()) {
+      const c = Math.floor(i / inner) % n;
+      most[c] = Math.max(most[c]!, Math.abs(v));
+    }
+  }
   return most;
 }
 
@@ -53,18 +60,37 @@ export function sharedScale(scale: Float64Array, weight: Float64Array, share: nu
   return s.map((v) => v * wide);
 }
 
-/** One over the power of what the layers make at each call: what an error there weighs in decibels. */
-function callWeights({ statistics, layers, channels }: Smoothed): Float64Array {
+/** What predictions for one activation share. */
+interface Measured {
+  /** Largest weight, and the sum of squared ones, that read each channel. */
+  readonly most: Float64Array;
+  readonly energy: Float64Array;
+  /** One over the power of what the layers make at each call: what an error there weighs in decibels. */
+  readonly calls: Float64Array;
+  /** Mean square of each channel about what the bias corrects, weighed by call. */
+  readonly variance: Float64Array;
+}
+
+function measure(x: Smoothed): Measured {
+  const { statistics, layers, channels } = x;
+  const { square, mean } = statistics;
   const n = channels.scale.length;
-  const power = new Float64Array(statistics.square.length / n);
-  for (const { layer, weight } of layers) {
-    const energy = inputEnergy(weight, layer);
-    for (const [i, sq] of statistics.square.entries()) {
-      const t = Math.floor(i / n);
-      power[t] = power[t]! + energy[i % n]! * sq;
+  const energy = new Float64Array(n);
+  for (const { layer, weight } of layers)
+    for (const [c, e] of inputEnergy(weight, layer).entries()) energy[c] = energy[c]! + e;
+  const calls = Float64Array.from({ length: square.length / n }, (_, t) => {
+    const power = energy.reduce((sum, e, c) => sum + e * square[t * n + c]!, 0);
+    return power > 0 ? (n / square.length) * (1 / power) : 0;
+  });
+  const variance = new Float64Array(n);
+  for (const [t, weight] of calls.entries())
+    for (let c = 0; c < n; c++) {
+      const about = channels.mean[c]! * (channels.profile?.[t] ?? 1);
+      const i = t * n + c;
+      const spread = square[i]! - 2 * about * mean[i]! + about ** 2;
+      variance[c] = variance[c]! + weight * Math.max(0, spread);
     }
-  }
-  return power.map((p) => (p > 0 ? 1 / p / power.length : 0));
+  return { most: reach(x), energy, calls, variance };
 }
 
 /** Squared rounding error of each channel of the calibrated sample on a grid, weighed by call. */
@@ -84,49 +110,39 @@ function activationErrors(x: Smoothed, scale: ArrayLike<number>, o: { steps: num
   return sum;
 }
 
-/** Mean square of each channel about what the bias corrects, weighed by call. */
-function variances({ channels, statistics }: Smoothed, calls: Float64Array): Float64Array {
-  const n = channels.scale.length;
-  const out = new Float64Array(n);
-  for (const [t, weight] of calls.entries())
-    for (let c = 0; c < n; c++) {
-      const about = channels.mean[c]! * (channels.profile?.[t] ?? 1);
-      const i = t * n + c;
-      out[c] = out[c]! + weight * (statistics.square[i]! - 2 * about * statistics.mean[i]! + about ** 2);
-    }
-  return out.map((v) => Math.max(0, v));
-}
-
 /** Σ over weights of the squared rounding error times the variance it meets, when channels are scaled so. */
-function weightError(x: Smoothed, scale: ArrayLike<number>, variance: Float64Array): number {
-  let sum = 0;
+function weightError(x: Smoothed, scale: Float64Array, { most, variance }: Measured): number {
+  const widest = scale.reduce((m, s, c) => Math.max(m, s * most[c]!), 0);
+  let total = 0;
   for (const { layer, weight } of x.layers) {
-    const rows = kernelRows(weight, layer, scale);
-    const most = rows.map((row) => row.reduce((m, v) => Math.max(m, Math.abs(v)), 0));
-    const widest = most.reduce((a, b) => Math.max(a, b), 0);
-    for (const [n, row] of rows.entries()) {
-      const s = (x.perChannel ? most[n]! : widest) / WEIGHT_LIMIT;
+    const stride = Math.ceil(layer.outputs / ROWS);
+    const rows = kernelRows(weight, layer, { factor: scale, stride });
+    let sum = 0;
+    for (const row of rows) {
+      const own = row.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
+      const s = (x.perChannel ? own : widest) / WEIGHT_LIMIT;
       if (s === 0) continue;
       for (let k = 0; k < row.length; k++) {
         const c = k % variance.length;
         sum += ((Math.round(row[k]! / s) * s - row[k]!) / scale[c]!) ** 2 * variance[c]!;
       }
     }
+    total += (sum * layer.outputs) / rows.length;
   }
-  return sum;
+  return total;
 }
 
 /**
- * Error that quantizing input and weights with these channel scales is predicted to cause in what the layers make,
+ * Predicts the error that quantizing input and weights with given channel scales causes in what the layers make,
  * relative to its power, mean over calls: rounding measured on the sample and on the weights, taken to be uncorrelated.
  */
-export function predictedError(x: Smoothed, scale: ArrayLike<number>, steps: number): number {
-  const calls = callWeights(x);
-  const errors = activationErrors(x, scale, { steps, calls });
-  let sum = weightError(x, scale, variances(x, calls));
-  for (const { layer, weight } of x.layers)
-    for (const [c, e] of inputEnergy(weight, layer).entries()) sum += e * errors[c]!;
-  return sum;
+export function predictor(x: Smoothed, steps: number): (scale: Float64Array) => number {
+  const measured = measure(x);
+  return (scale) => {
+    const errors = activationErrors(x, scale, { steps, calls: measured.calls });
+    const sum = weightError(x, scale, measured);
+    return errors.reduce((total, e, c) => total + e * measured.energy[c]!, sum);
+  };
 }
 
 /** Chooses channel scales; of equal ones the first, none before any. */
@@ -137,14 +153,15 @@ export function chooseSmoothing(x: Smoothed, how: Exclude<Smoothing, "off">, ste
     scale: sharedScale(x.channels.scale, most, share),
   });
   if (how !== "auto") return { share: how, input: at(how) };
+  const predict = predictor(x, steps);
   // Without a share the range search may cut tails off, which a sample makes look better than it is: whole ranges are
   // compared.
   const widest = x.channels.scale.reduce((a, b) => Math.max(a, b), 0);
   let best: SmoothChoice = { share: null, input: x.tensor };
-  let least = predictedError(x, new Float64Array(most.length).fill(widest), steps);
+  let least = predict(new Float64Array(most.length).fill(widest));
   for (const share of SHARES) {
     const input = at(share);
-    const error = predictedError(x, input.scale, steps);
+    const error = predict(input.scale);
     if (error < least) [best, least] = [{ share, input }, error];
   }
   return best;

@@ -10,11 +10,7 @@ import { createRng } from "../../../../src/numeric/rng.ts";
 import { quantizerOf } from "../../../../src/passes/quantize/static/grids.ts";
 import { quantizeStatic } from "../../../../src/passes/quantize/static/quantize-static.ts";
 import { findSites } from "../../../../src/passes/quantize/static/sites.ts";
-import {
-  predictedError,
-  type Smoothing,
-  sharedScale,
-} from "../../../../src/passes/quantize/static/smooth.ts";
+import { predictor, type Smoothing, sharedScale } from "../../../../src/passes/quantize/static/smooth.ts";
 import { target } from "../../../../src/targets/index.ts";
 import { runtime } from "../../harness.ts";
 import { outputsOn, quantize, sqnr } from "../quantized.ts";
@@ -158,7 +154,7 @@ describe("smoothing", () => {
     };
     for (const share of [0, 0.5, 1]) {
       const scale = sharedScale(channels.scale, even, share);
-      const found = predictedError(x, scale, 255);
+      const found = predictor(x, 255)(scale);
       const exact = simulated({
         w,
         scale,
