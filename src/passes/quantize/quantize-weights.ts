@@ -25,7 +25,8 @@ half-precision scale each. The range of a channel or block is not its extremes b
 \`palette\` look at the Gram matrix of every layer's input along sampled trajectories: an error made at one input is made
 up for at the later ones. \`rounding\` then moves single integers and scales as long as that lowers the error of the
 layer's output, the objective of AdaRound (arXiv:2004.10568) without its gradient descent. A bias that nothing else reads
-takes up the mean of the error. The report's figure of such a layer is the SQNR of its output as predicted from the Gram
+takes up the mean of the error: one mean over the whole trajectory, whatever the timestep; \`correct-output\` is what
+follows the timestep. The report's figure of such a layer is the SQNR of its output as predicted from the Gram
 matrix, about the mean where the bias is corrected; of other layers that of the weight. Layers whose inputs are in
 groups, or more than 4096, and models that cannot be sampled are rounded to nearest, and the report says so. Gram
 matrices know the timesteps that were sampled: time embeddings see few different inputs.
