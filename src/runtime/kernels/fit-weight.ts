@@ -32,6 +32,8 @@ type FitSettings = {
   readonly rounds: number;
   /** Rank of the branch in half precision; 0 for none. */
   readonly rank: number;
+  /** Zeros fitted in the same sweep; `null` keeps those the weight has. */
+  readonly sparse: SparseFit | null;
 };
 
 /** What of the layer's inputs follows the weight among the kernel's inputs, in this order. */
