@@ -86,6 +86,7 @@ async function context(model: Model, name: LayerName): Promise<PassContext> {
     collectCross: async () => null,
     shapes: () => inferShapes(model),
     decide: () => {},
+    publish: () => {},
   };
 }
 
