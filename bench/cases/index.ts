@@ -1,4 +1,5 @@
 import type { BenchCase } from "../lib/case.ts";
+import { agreement } from "./agreement.ts";
 import { calibration } from "./calibration.ts";
 import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
@@ -35,6 +36,7 @@ export const cases: readonly BenchCase[] = [
   peers,
   quantize8bit,
   quantize4bit,
+  agreement,
   vaeFormats,
   mixedPrecision,
   outputCorrection,

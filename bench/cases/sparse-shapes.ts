@@ -5,8 +5,8 @@ import type { Cell } from "../lib/table.ts";
 import { TRAINED, type Trained } from "./shapes.ts";
 import { BUILDS, CLAIMS, curve, ORDER, RATIOS } from "./sparse-recipes.ts";
 
-const SAMPLES = 8;
-const SEEDS = 8;
+const SAMPLES = 4;
+const SEEDS = 4;
 
 /** Bytes of `sparsify-weights`' storage line: what a bit mask or sparse initializers would take, of what is written. */
 function storage(j: Judged, component: string): string {

@@ -26,11 +26,16 @@ import { shortenNames } from "./legalise/shorten-names.ts";
 import { spellOps } from "./legalise/spell-ops.ts";
 import { storeShapes } from "./legalise/store-shapes.ts";
 import type { Pass } from "./pass.ts";
+import { pruneChannels } from "./prune/prune-channels.ts";
+import { pruneFfn } from "./prune/prune-ffn.ts";
+import { pruneHeads } from "./prune/prune-heads.ts";
+import { pruneStructures } from "./prune/prune-structures.ts";
 import { allocateBits } from "./quantize/allocate-bits.ts";
 import { correctOutput } from "./quantize/correct-output.ts";
 import { quantizeDynamic } from "./quantize/quantize-dynamic.ts";
 import { quantizeWeights } from "./quantize/quantize-weights.ts";
 import { quantizeStatic } from "./quantize/static/quantize-static.ts";
+import { shareBases } from "./share/share-bases.ts";
 import { sparsifyWeights } from "./sparsify/sparsify-weights.ts";
 
 /**
@@ -62,7 +67,12 @@ export const passes = [
   factorizeConv,
   factorizeAttention,
   freezeTime,
+  shareBases,
   sparsifyWeights,
+  pruneHeads,
+  pruneFfn,
+  pruneChannels,
+  pruneStructures,
   convertFloat,
   quantizeStatic,
   quantizeDynamic,

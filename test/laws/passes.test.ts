@@ -23,7 +23,12 @@ let serial: Runtime;
 let threaded: Runtime;
 const references = new Map<string, ReturnType<typeof outputsOf>>();
 /** Passes that need a sampled trajectory or a fused operator to do anything, which the fixtures do not have; their own tests show them at work. */
-const NEED_MORE: readonly string[] = ["factorize-attention", "quantize-static", "correct-output"];
+const NEED_MORE: readonly string[] = [
+  "factorize-attention",
+  "share-bases",
+  "quantize-static",
+  "correct-output",
+];
 /** Passes that changed some fixture in some setting. */
 const active = new Set<string>();
 

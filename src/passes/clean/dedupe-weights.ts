@@ -3,6 +3,7 @@ import { PatchBuilder } from "../../ir/patch.ts";
 import { type Tensor, type TensorReader, tensorBytes } from "../../ir/tensor.ts";
 import { definePass } from "../pass.ts";
 import { ownConstants } from "./own-constants.ts";
+import { shareTransposed } from "./transposed-twins.ts";
 
 /** Bytes compared before a whole tensor is read: enough to tell trained weights apart. */
 const PROBE_BYTES = 256;
@@ -49,10 +50,11 @@ function candidates(graph: Graph, minBytes: number): Value[][] {
 export const dedupeWeights = definePass<{ minBytes: number }>({
   name: "dedupe-weights",
   family: "clean",
-  summary: "Stores weights that are equal byte for byte once",
+  summary: "Stores weights that are equal byte for byte, or each other's transposes, once",
   doc: `Weights of the same type and shape are told apart by their first ${PROBE_BYTES} bytes; only those that agree
-there are read and compared whole, so a model without duplicates costs next to nothing. Graph inputs that carry a
-default are left alone.`,
+there are read and compared whole, so a model without duplicates costs next to nothing. Two matrices that are each
+other's transposes become one where what reads the second can read the first turned around for free: a Gemm by its flag,
+a MatMul of two matrices as a Gemm. Graph inputs that carry a default are left alone.`,
   effect: "exact",
   options: {
     type: "object",
@@ -66,7 +68,7 @@ default are left alone.`,
       },
     },
   },
-  version: 1,
+  version: 2,
   async run(graph, options, ctx) {
     const patch = new PatchBuilder(graph, "dedupe-weights");
     for (const group of candidates(graph, options.minBytes)) {
@@ -96,5 +98,6 @@ default are left alone.`,
       }
     }
     patch.apply();
+    await shareTransposed(graph, options.minBytes, ctx);
   },
 });

@@ -12,7 +12,9 @@ import { quantizeBlocksKernel } from "./quantize-blocks.ts";
 import { quantizeChannelKernel } from "./quantize-channel.ts";
 import { quantizeGroupsKernel } from "./quantize-groups.ts";
 import { quantizeScaledKernel } from "./quantize-scaled.ts";
+import { repairColumnsKernel } from "./repair-columns.ts";
 import { selectKernel } from "./select.ts";
+import { shareBasisKernel } from "./share-basis.ts";
 import { sliceKernel } from "./slice.ts";
 import { steerWeightKernel } from "./steer-weight.ts";
 import { sparsifyWeightKernel } from "./sparsify-weight.ts";
@@ -36,7 +38,9 @@ const ALL: readonly Kernel[] = [
   quantizeChannelKernel,
   quantizeGroupsKernel,
   quantizeScaledKernel,
+  repairColumnsKernel,
   selectKernel,
+  shareBasisKernel,
   sliceKernel,
   steerWeightKernel,
   sparsifyWeightKernel,
