@@ -121,7 +121,7 @@ function headCount(node: Node): number | null {
 }
 
 /** True for nodes that are an attention in one of the spellings with free head widths. */
-export function isAttention(node: Node): boolean {
+function isAttention(node: Node): boolean {
   return (
     (node.domain === "com.microsoft" && node.op === "MultiHeadAttention") ||
     (node.domain === "" && node.op === "Attention")
