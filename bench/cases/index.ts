@@ -4,7 +4,7 @@ import { calibration } from "./calibration.ts";
 import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
-import { factorizeShapes } from "./factorize-shapes.ts";
+import { attentionShapes, factorizeShapes } from "./factorize-shapes.ts";
 import { guards } from "./guards.ts";
 import { linalg } from "./linalg.ts";
 import { mixedPrecision } from "./mixed-precision.ts";
@@ -42,6 +42,7 @@ export const cases: readonly BenchCase[] = [
   outputCorrection,
   paperShapes,
   factorizeShapes,
+  attentionShapes,
   sparseShapes,
   guards,
   skeletonInspect,
