@@ -1,8 +1,10 @@
 import type { BenchCase } from "../lib/case.ts";
+import { agreement } from "./agreement.ts";
 import { calibration } from "./calibration.ts";
 import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
+import { factorizeShapes } from "./factorize-shapes.ts";
 import { guards } from "./guards.ts";
 import { linalg } from "./linalg.ts";
 import { mixedPrecision } from "./mixed-precision.ts";
@@ -34,10 +36,12 @@ export const cases: readonly BenchCase[] = [
   peers,
   quantize8bit,
   quantize4bit,
+  agreement,
   vaeFormats,
   mixedPrecision,
   outputCorrection,
   paperShapes,
+  factorizeShapes,
   sparseShapes,
   guards,
   skeletonInspect,

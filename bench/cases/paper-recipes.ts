@@ -49,7 +49,7 @@ export const RECIPES = {
   "8 bit, per source": static8({ activations: "source" }),
   "8 bit, per tensor, constant": static8({ ...tensor, ...constant }),
   "8 bit, per tensor, constant, one step calibrated": static8({ ...tensor, ...constant }, single),
-  "8 bit, not smoothed": static8({ smooth: false }),
+  "8 bit, not smoothed": static8({ smooth: "off" }),
   "8 bit, biases as they are": static8({ correctBias: false }),
   "8 bit, 7-bit weights": static8({ saturation: "seven-bit" }),
   "8 bit, may saturate": static8({ saturation: "none" }),

@@ -29,4 +29,8 @@ export const passesCodes = {
     (d) =>
       `how often "${d.node}" multiplies is unknown, because its shapes are open. Expected fixed shapes for a budget in multiplications: give them with --shape, or use bytes or averageBits.`,
   ),
+  ALLOCATION_LATENCY_UNKNOWN: error<{ target: string | null }>(
+    (d) =>
+      `a budget of latency needs estimates of how long layers take, and there are none ${d.target === null ? "without a target" : `for ${d.target}`}. Expected a CPU target; use bytes, averageBits or flopBits elsewhere.`,
+  ),
 };

@@ -8,6 +8,7 @@ import { removeDead } from "./clean/remove-dead.ts";
 import { simplify } from "./clean/simplify.ts";
 import { specialiseShapes } from "./clean/specialise-shapes.ts";
 import { convertFloat } from "./convert/convert-float.ts";
+import { factorizeAttention } from "./factorize/factorize-attention.ts";
 import { factorizeConv } from "./factorize/factorize-conv.ts";
 import { factorizeLinear } from "./factorize/factorize-linear.ts";
 import { freezeTime } from "./freeze/freeze-time.ts";
@@ -25,6 +26,10 @@ import { shortenNames } from "./legalise/shorten-names.ts";
 import { spellOps } from "./legalise/spell-ops.ts";
 import { storeShapes } from "./legalise/store-shapes.ts";
 import type { Pass } from "./pass.ts";
+import { pruneChannels } from "./prune/prune-channels.ts";
+import { pruneFfn } from "./prune/prune-ffn.ts";
+import { pruneHeads } from "./prune/prune-heads.ts";
+import { pruneStructures } from "./prune/prune-structures.ts";
 import { allocateBits } from "./quantize/allocate-bits.ts";
 import { correctOutput } from "./quantize/correct-output.ts";
 import { quantizeDynamic } from "./quantize/quantize-dynamic.ts";
@@ -60,9 +65,14 @@ export const passes = [
   shortenNames,
   factorizeLinear,
   factorizeConv,
+  factorizeAttention,
   freezeTime,
   shareBases,
   sparsifyWeights,
+  pruneHeads,
+  pruneFfn,
+  pruneChannels,
+  pruneStructures,
   convertFloat,
   quantizeStatic,
   quantizeDynamic,

@@ -27,7 +27,7 @@ export const cpuX64: Target = {
     w8: {
       gemm: "fold-channel",
       conv: "fold-channel",
-      note: "a size format: weights are widened to fp32 when the model loads, so it runs at fp32 speed in fp32 memory",
+      note: "a size format: widened to fp32 when the model loads, at fp32 speed in fp32 memory",
     },
     w4: {
       gemm: "matmul-nbits",

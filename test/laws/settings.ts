@@ -25,6 +25,12 @@ const EXERCISES: Readonly<Record<string, (subject: Subject) => Readonly<Record<s
   "dedupe-weights": () => ({ minBytes: 1 }),
   "freeze-time": () => ({ timesteps: Array.from({ length: 1000 }, (_, t) => t), always: true }),
   "quantize-dynamic": () => ({ minElements: 1, minRows: 1, guards: false }),
+  ...Object.fromEntries(
+    ["prune-heads", "prune-ffn", "prune-channels", "prune-structures"].map((name) => [
+      name,
+      () => ({ align: 1, ratio: 0.05 }),
+    ]),
+  ),
 };
 
 /** Results the pinned runtime has no kernels for, by pass and option value. */

@@ -2,6 +2,7 @@ import type { Graph, Value } from "../../ir/graph.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import { type Tensor, type TensorReader, tensorBytes } from "../../ir/tensor.ts";
 import { definePass } from "../pass.ts";
+import { ownConstants } from "./own-constants.ts";
 import { shareTransposed } from "./transposed-twins.ts";
 
 /** Bytes compared before a whole tensor is read: enough to tell trained weights apart. */
@@ -33,8 +34,10 @@ async function equal(a: Tensor, b: Tensor, reader: TensorReader): Promise<boolea
 /** Groups of weights of one type, larger than what is compared in memory anyway. */
 function candidates(graph: Graph, minBytes: number): Value[][] {
   const groups = new Map<string, Value[]>();
+  const own = ownConstants(graph);
   for (const v of graph.values()) {
-    if (v.init === null || graph.inputs.includes(v.id) || v.init.source.kind === "strings") continue;
+    if (v.init === null || own.has(v.id) || graph.inputs.includes(v.id) || v.init.source.kind === "strings")
+      continue;
     if (v.init.source.kind === "derived" || tensorBytes(v.init) < minBytes) continue;
     const key = `${v.init.dtype}[${v.init.dims}]`;
     const list = groups.get(key);

@@ -217,8 +217,6 @@ format falls back to the one its descriptor names, and the report says so.`,
       o = { ...o, format: to };
       support = supportOf(ctx.target, to);
     }
-    if (support.note !== undefined)
-      ctx.decide({ node: "", kind: "applied", rule: "weight-format", why: support.note, to: o.format });
     for (const [format, opset] of SMALL_INT_OPSET) {
       if (!formatsOf(o).has(format) || (ctx.model.opsets.get("") ?? 1) >= opset || raiseOpset(opset, ctx))
         continue;
@@ -232,8 +230,14 @@ format falls back to the one its descriptor names, and the report says so.`,
       });
       o = replaceFormat(o, format, "w8");
     }
-    if (o.method === "palette" && ctx.target !== null)
+    const weights = shared(graph, plan(graph, o, ctx), ctx);
+    const stored = weights.filter((w) => w.format === o.format).length;
+    if (support.note !== undefined && stored > 0) {
+      const why = `${stored} ${stored === 1 ? "weight" : "weights"} in ${o.format}: ${support.note}`;
+      ctx.decide({ node: "", kind: "applied", rule: "weight-format", why, to: o.format });
+    }
+    if (o.method === "palette" && ctx.target !== null && stored > 0)
       ctx.decide({ node: "", kind: "applied", rule: "palette", why: ctx.target.palettes, to: o.format });
-    await storeWeights(graph, shared(graph, plan(graph, o, ctx), ctx), o, ctx);
+    await storeWeights(graph, weights, o, ctx);
   },
 });

@@ -6,11 +6,15 @@ import { type Followed, followAxes } from "./follow.ts";
 import { type Axes, type Axis, axisLength } from "./ledger.ts";
 import type { ConstantUse, Fix } from "./site.ts";
 
-export type { Axes, Axis, Factor } from "./ledger.ts";
+export { type Axes, type Axis, axisLength, type Factor } from "./ledger.ts";
 export type { ConstantUse, Fix } from "./site.ts";
 
-/** What a group is made of, by what reads it: the family of passes that prunes it. */
-export type GroupKind = "heads" | "ffn" | "inner" | "stage";
+/**
+ * What a group is made of. `heads`: of an attention; `ffn`: neurons between two linear layers; `inner`: channels between
+ * two convolutions; `stage`: a stream that several layers make or read; `embedding`: neurons of a perceptron on one
+ * vector per sample, such as the time embedding.
+ */
+export type GroupKind = "heads" | "ffn" | "inner" | "stage" | "embedding";
 
 /** A layer that sums over elements of a group. */
 export interface Consumer {
@@ -153,7 +157,14 @@ function finish(graph: Graph, d: Draft, held: readonly Holding[], at: Context): 
   const linear = (id: NodeId): boolean => !graph.node(id).op.startsWith("Conv");
   const convolutions = producers.filter((p) => p.weight && !linear(p.node)).length;
   const single = consumers.length === 1 && convolutions <= 1 && mixed === null;
-  const kind: GroupKind = heads ? "heads" : !single ? "stage" : linear(reader.node) ? "ffn" : "inner";
+  const vector = consumers.every((c) => {
+    const role = weightRole(graph, at.shapes, graph.node(c.node))!;
+    return (at.shapes.shape(graph.node(c.node).inputs[role.activation]!)?.length ?? 0) <= 2;
+  });
+  let kind: GroupKind = linear(reader.node) ? "ffn" : "inner";
+  if (heads) kind = "heads";
+  else if (vector) kind = "embedding";
+  else if (!single) kind = "stage";
   const width = Math.max(...consumers.map((c) => c.columns[0]!.length));
   return {
     name: graph.node(maker.node).name,

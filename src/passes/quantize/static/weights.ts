@@ -6,7 +6,7 @@ import type { StaticLayer } from "./sites.ts";
  * Rows of a weight in the order an integer kernel sums them: taps slowest, input channels fastest. Products are those of
  * the kernel `quantize-scaled`, rounded alike: a saturation rule must hold for the integers that are written.
  */
-function kernelRows(w: Float32Array, layer: StaticLayer, factor: ArrayLike<number>): Float32Array[] {
+export function kernelRows(w: Float32Array, layer: StaticLayer, factor: ArrayLike<number>): Float32Array[] {
   const { dims } = layer.weight;
   const { inner: strideOut } = splitAxis(dims, layer.outAxis);
   const { inner: strideIn } = splitAxis(dims, layer.inAxis);

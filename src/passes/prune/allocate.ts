@@ -1,0 +1,68 @@
+import type { FlopCount } from "./flops.ts";
+import type { Cut } from "./levels.ts";
+
+/** A deeper level of one group. */
+interface Step {
+  readonly cut: number;
+  readonly level: number;
+  /** Harm per FLOP saved. */
+  readonly price: number;
+}
+
+/** Units of a group at a level; -1 is whole. */
+export function unitsAt(cut: Cut, level: number): number[] {
+  const count = level < 0 ? 0 : cut.levels[level]!.count;
+  return cut.order.slice(0, count).map((i) => cut.group.units[i]!);
+}
+
+/** Levels on the lower convex hull of saved FLOPs and harm, from shallow to deep. */
+function hull(cut: Cut, index: number, flops: FlopCount): Step[] {
+  const points = cut.levels.map((l, level) => ({
+    level,
+    harm: l.harm,
+    saved: flops.total - flops.after(new Set(unitsAt(cut, level))),
+  }));
+  const steps: Step[] = [];
+  let [harm, saved, from] = [0, 0, -1];
+  while (from < points.length - 1) {
+    let best: { price: number; at: number } | null = null;
+    for (let i = from + 1; i < points.length; i++) {
+      const p = points[i]!;
+      if (p.saved <= saved) continue;
+      const price = (p.harm - harm) / (p.saved - saved);
+      if (best === null || price <= best.price) best = { price, at: i };
+    }
+    if (best === null) break;
+    steps.push({ cut: index, level: points[best.at]!.level, price: best.price });
+    ({ harm, saved } = points[best.at]!);
+    from = best.at;
+  }
+  return steps;
+}
+
+/** Level per group, -1 for whole, and what is left of the FLOPs. */
+export interface Spread {
+  readonly levels: readonly number[];
+  readonly flops: number;
+}
+
+/** Takes the cheapest steps until the FLOPs are at most `limit`, or everything that can go is gone. */
+export function spread(cuts: readonly Cut[], flops: FlopCount, limit: number): Spread {
+  const steps = cuts
+    .flatMap((c, i) => hull(c, i, flops))
+    .sort((a, b) => a.price - b.price || a.cut - b.cut || a.level - b.level);
+  const at = (n: number): Spread => {
+    const levels = cuts.map(() => -1);
+    for (const s of steps.slice(0, n)) levels[s.cut] = Math.max(levels[s.cut]!, s.level);
+    const units = new Set(cuts.flatMap((c, i) => unitsAt(c, levels[i]!)));
+    return { levels, flops: flops.after(units) };
+  };
+  if (at(0).flops <= limit) return at(0);
+  let [low, high] = [0, steps.length];
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (at(middle).flops <= limit) high = middle;
+    else low = middle;
+  }
+  return at(high);
+}

@@ -1,0 +1,150 @@
+import type { ValueStatistics } from "../../../calibrate/statistics/types.ts";
+import type { Quantizer } from "./grids.ts";
+import type { StaticLayer } from "./sites.ts";
+import { inputEnergy, kernelRows } from "./weights.ts";
+
+/**
+ * How much of the differences between channels moves from an activation into the weights that read it: nothing, what
+ * promises the least error of the output, or a given share.
+ */
+export type Smoothing = "off" | "auto" | number;
+
+/** Shares that `auto` tries beside none; below a half weights gain what activations lose. */
+const SHARES = [0.5, 0.6, 0.7, 0.8, 0.9, 1];
+const WEIGHT_LIMIT = 127;
+
+/** An activation that can absorb a factor per channel, and what reads it. */
+export interface Smoothed {
+  /** Grids with a scale per channel around one zero point, and with one scale for all. */
+  readonly channels: Quantizer;
+  readonly tensor: Quantizer;
+  readonly statistics: ValueStatistics;
+  readonly layers: readonly { readonly layer: StaticLayer; readonly weight: Float32Array }[];
+  /** Weights have one scale per output; else one for all. */
+  readonly perChannel: boolean;
+}
+
+/** What was chosen. */
+export interface SmoothChoice {
+  /** `null`: one scale for all channels, nothing is moved. */
+  readonly share: number | null;
+  readonly input: Quantizer;
+}
+
+/** Largest weight that reads each channel. */
+function reach({ layers, channels }: Smoothed): Float64Array {
+  const most = new Float64Array(channels.scale.length);
+  for (const { layer, weight } of layers)
+    for (const row of kernelRows(weight, layer, new Float64Array(most.length).fill(1)))
+      for (let k = 0; k < row.length; k++)
+        most[k % most.length] = Math.max(most[k % most.length]!, Math.abs(row[k]!));
+  return most;
+}
+
+/**
+ * The scale of each channel when a share α of its range moves into the weights: S · range^α / weight^(1 − α)
+ * (SmoothQuant, arXiv:2211.10438), S the least with which every channel keeps its range. α = 1 leaves each channel the
+ * scale it would have alone, α = 0 scales by the weights only.
+ */
+export function sharedScale(scale: Float64Array, weight: Float64Array, share: number): Float64Array {
+  const floor = weight.reduce((a, b) => Math.max(a, b), 0) * 1e-5 || 1;
+  const s = scale.map((r, c) => r ** share / Math.max(weight[c]!, floor) ** (1 - share));
+  const wide = scale.reduce((most, r, c) => Math.max(most, r / s[c]!), 0);
+  return s.map((v) => v * wide);
+}
+
+/** One over the power of what the layers make at each call: what an error there weighs in decibels. */
+function callWeights({ statistics, layers, channels }: Smoothed): Float64Array {
+  const n = channels.scale.length;
+  const power = new Float64Array(statistics.square.length / n);
+  for (const { layer, weight } of layers) {
+    const energy = inputEnergy(weight, layer);
+    for (const [i, sq] of statistics.square.entries()) {
+      const t = Math.floor(i / n);
+      power[t] = power[t]! + energy[i % n]! * sq;
+    }
+  }
+  return power.map((p) => (p > 0 ? 1 / p / power.length : 0));
+}
+
+/** Squared rounding error of each channel of the calibrated sample on a grid, weighed by call. */
+function activationErrors(x: Smoothed, scale: ArrayLike<number>, o: { steps: number; calls: Float64Array }) {
+  const { channels, statistics } = x;
+  const n = channels.scale.length;
+  const [zero] = channels.zero;
+  const { sample, rows } = statistics;
+  const sum = new Float64Array(n);
+  for (let i = 0; i < sample.length; i++) {
+    const c = i % n;
+    const t = Math.floor(i / (n * rows));
+    const s = scale[c]! * (channels.profile?.[t] ?? 1);
+    const q = Math.min(o.steps, Math.max(0, Math.round(sample[i]! / s) + zero!));
+    sum[c] = sum[c]! + (o.calls[t]! / rows) * (sample[i]! - (q - zero!) * s) ** 2;
+  }
+  return sum;
+}
+
+/** Mean square of each channel about what the bias corrects, weighed by call. */
+function variances({ channels, statistics }: Smoothed, calls: Float64Array): Float64Array {
+  const n = channels.scale.length;
+  const out = new Float64Array(n);
+  for (const [t, weight] of calls.entries())
+    for (let c = 0; c < n; c++) {
+      const about = channels.mean[c]! * (channels.profile?.[t] ?? 1);
+      const i = t * n + c;
+      out[c] = out[c]! + weight * (statistics.square[i]! - 2 * about * statistics.mean[i]! + about ** 2);
+    }
+  return out.map((v) => Math.max(0, v));
+}
+
+/** Σ over weights of the squared rounding error times the variance it meets, when channels are scaled so. */
+function weightError(x: Smoothed, scale: ArrayLike<number>, variance: Float64Array): number {
+  let sum = 0;
+  for (const { layer, weight } of x.layers) {
+    const rows = kernelRows(weight, layer, scale);
+    const most = rows.map((row) => row.reduce((m, v) => Math.max(m, Math.abs(v)), 0));
+    const widest = most.reduce((a, b) => Math.max(a, b), 0);
+    for (const [n, row] of rows.entries()) {
+      const s = (x.perChannel ? most[n]! : widest) / WEIGHT_LIMIT;
+      if (s === 0) continue;
+      for (let k = 0; k < row.length; k++) {
+        const c = k % variance.length;
+        sum += ((Math.round(row[k]! / s) * s - row[k]!) / scale[c]!) ** 2 * variance[c]!;
+      }
+    }
+  }
+  return sum;
+}
+
+/**
+ * Error that quantizing input and weights with these channel scales is predicted to cause in what the layers make,
+ * relative to its power, mean over calls: rounding measured on the sample and on the weights, taken to be uncorrelated.
+ */
+export function predictedError(x: Smoothed, scale: ArrayLike<number>, steps: number): number {
+  const calls = callWeights(x);
+  const errors = activationErrors(x, scale, { steps, calls });
+  let sum = weightError(x, scale, variances(x, calls));
+  for (const { layer, weight } of x.layers)
+    for (const [c, e] of inputEnergy(weight, layer).entries()) sum += e * errors[c]!;
+  return sum;
+}
+
+/** Chooses channel scales; of equal ones the first, none before any. */
+export function chooseSmoothing(x: Smoothed, how: Exclude<Smoothing, "off">, steps: number): SmoothChoice {
+  const most = reach(x);
+  const at = (share: number): Quantizer => ({
+    ...x.channels,
+    scale: sharedScale(x.channels.scale, most, share),
+  });
+  if (how !== "auto") return { share: how, input: at(how) };
+  const n = x.channels.scale.length;
+  const whole: Smoothed = { ...x, channels: { ...x.tensor, scale: x.channels.scale } };
+  let best: SmoothChoice = { share: null, input: x.tensor };
+  let least = predictedError(whole, new Float64Array(n).fill(x.tensor.scale[0]!), steps);
+  for (const share of SHARES) {
+    const input = at(share);
+    const error = predictedError(x, input.scale, steps);
+    if (error < least) [best, least] = [{ share, input }, error];
+  }
+  return best;
+}
