@@ -45,11 +45,11 @@ turn with the integers. At equal bytes smaller blocks usually gain more.
 
 \`sparse\` fits zeros and integers to one measure of error: weights are dropped and the rest repaired as
 \`sparsify-weights\` does it, then rounded with error feedback that makes up for both (\`gptq\`, \`rounding\`); the zero point
-stands for zero exactly. Weights that are zero already stay zero under every method but \`palette\`, unless a
+stands for zero exactly. Weights that are zero already stay zero, under \`palette\` where a tenth of the weight is zero, unless a
 branch is put beside them. The zeros take the space of other integers: see \`sparsify-weights\` for what they are worth.
 
-\`palette\` stores an index per weight into one codebook per tensor and one scale per output, looked up when the model
-loads.
+\`palette\` stores an index per weight into a codebook and one scale per output, looked up when the model loads: one
+codebook per tensor, per band of output channels, per band of input channels, or per block of both.
 
 Guards, which options lift: weights below \`minElements\`, norm parameters and everything one-dimensional stay float; the
 first and last layer get half precision, because one of them at 8 bits costs more than the whole rest of the network;
@@ -102,6 +102,18 @@ format falls back to the one its descriptor names, and the report says so.`,
         maximum: 256,
         default: 0,
         description: "Rank of a half-precision branch beside every quantized weight that takes up its error.",
+      },
+      codebookOutputs: {
+        type: "integer",
+        minimum: 0,
+        default: 0,
+        description: "Output channels that share a codebook in method palette; 0 for all of a weight.",
+      },
+      codebookInputs: {
+        type: "integer",
+        minimum: 0,
+        default: 0,
+        description: "Input channels that share a codebook in method palette; 0 for all of a weight.",
       },
       sparse: {
         type: ["object", "null"],
@@ -226,6 +238,8 @@ format falls back to the one its descriptor names, and the report says so.`,
       const why = `${stored} ${stored === 1 ? "weight" : "weights"} in ${o.format}: ${support.note}`;
       ctx.decide({ node: "", kind: "applied", rule: "weight-format", why, to: o.format });
     }
+    if (o.method === "palette" && ctx.target !== null && stored > 0)
+      ctx.decide({ node: "", kind: "applied", rule: "palette", why: ctx.target.palettes, to: o.format });
     await storeWeights(graph, weights, o, ctx);
   },
 });

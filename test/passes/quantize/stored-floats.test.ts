@@ -133,6 +133,7 @@ const METHODS: readonly Partial<QuantizeWeightsOptions>[] = [
   { method: "gptq" },
   { method: "rounding" },
   { method: "palette" },
+  { method: "palette", codebookOutputs: 4, codebookInputs: 8 },
   { method: "gptq", lowRank: 4 },
   { method: "rtn", lowRank: 4 },
 ];
