@@ -10,6 +10,7 @@ import { onnxsim } from "./onnxsim.ts";
 import { outputCorrection } from "./output-correction.ts";
 import { paperShapes } from "./paper-shapes.ts";
 import { peers } from "./peers.ts";
+import { pruneShapes } from "./prune-shapes.ts";
 import { quantize4bit } from "./quantize-4bit.ts";
 import { quantize8bit } from "./quantize-8bit.ts";
 import { sd15At8Bits } from "./sd15-8bit.ts";
@@ -37,6 +38,7 @@ export const cases: readonly BenchCase[] = [
   mixedPrecision,
   outputCorrection,
   paperShapes,
+  pruneShapes,
   guards,
   skeletonInspect,
   skeletonExact,
