@@ -122,11 +122,11 @@ function reshape(edit: Edit, fix: Of<"reshape">, c: EditContext): void {
   }
   const follows =
     followed?.length === fix.to.length &&
-    followed.every((a, i) =>
-      isOpen(a)
-        ? !touches(c.removal, fix.to[i]!) || sameAxis(a, fix.to[i]!)
-        : c.removal.length(a) === c.removal.length(fix.to[i]!),
-    );
+    followed.every((a, i) => {
+      const to = fix.to[i]!;
+      if (!isOpen(a)) return c.removal.length(a) === c.removal.length(to);
+      return sameAxis(a, to) || !(touches(c.removal, a) || touches(c.removal, to));
+    });
   if (!follows) edit.inputs[1] = targetOf(edit, entriesOf(edit, fix, c), c.patch);
 }
 
