@@ -9,26 +9,47 @@ import { TRAINED, type Trained } from "./shapes.ts";
 const RATIOS = [0.85, 0.7, 0.5];
 
 /** What is compared at equal ranks: the same pass with and without knowledge of the inputs. */
-const METHODS = [
-  {
-    pass: "factorize-linear",
-    weighed: "weighted SVD",
-    plain: "plain SVD",
-    models: ["cifar-unet", "cifar-dit"],
-  },
-  {
-    pass: "factorize-conv",
-    weighed: "Tucker-2, whitened",
-    plain: "Tucker-2, plain HOSVD",
-    models: ["cifar-unet"],
-  },
-] as const;
+interface Method {
+  readonly pass: string;
+  readonly weighed: string;
+  readonly plain: string;
+  readonly models: readonly string[];
+  /** Whether a share of all operations can be allocated. */
+  readonly allocates: boolean;
+  /** Options besides. */
+  readonly options: Step["options"];
+}
 
-type Method = (typeof METHODS)[number];
+const BOTH = TRAINED.map((t) => t.name);
+
+const SVD: Method = {
+  pass: "factorize-linear",
+  weighed: "weighted SVD",
+  plain: "plain SVD",
+  models: BOTH,
+  allocates: true,
+  options: { score: false },
+};
+const TUCKER: Method = {
+  pass: "factorize-conv",
+  weighed: "Tucker-2, whitened",
+  plain: "Tucker-2, plain HOSVD",
+  models: ["cifar-unet"],
+  allocates: true,
+  options: { score: false },
+};
+const HEADS: Method = {
+  pass: "factorize-attention",
+  weighed: "narrower heads, weighted",
+  plain: "narrower heads, plain",
+  models: BOTH,
+  allocates: false,
+  options: {},
+};
 
 const stepOf = (m: Method, budget: Readonly<Record<string, number>>, weighting: string): Step => ({
   pass: m.pass,
-  options: { budget, weighting, score: false },
+  options: { ...m.options, budget, weighting },
 });
 
 /** Layers that were factored. */
@@ -65,8 +86,11 @@ async function compare(t: Trained, m: Method, lab: Laboratory, context: BenchCon
       unit: "dB",
     });
   }
-  for (const keep of RATIOS.slice(0, 2)) {
-    const o = await trial(`${m.weighed}, ${(100 * keep).toFixed(0)} % allocated`, stepOf(m, { keep }, "activations"));
+  for (const keep of m.allocates ? RATIOS.slice(0, 2) : []) {
+    const o = await trial(
+      `${m.weighed}, ${(100 * keep).toFixed(0)} % allocated`,
+      stepOf(m, { keep }, "activations"),
+    );
     points.allocated.push([100 * o.flops, o.mean]);
   }
   const plot: Plot = {
@@ -75,7 +99,7 @@ async function compare(t: Trained, m: Method, lab: Laboratory, context: BenchCon
     x: "operations of the model, % of the original",
     y: "teacher-forced SQNR, dB",
     series: [
-      { name: `${m.weighed}, ranks allocated`, points: points.allocated },
+      ...(m.allocates ? [{ name: `${m.weighed}, ranks allocated`, points: points.allocated }] : []),
       { name: m.weighed, points: points.weighed },
       { name: m.plain, points: points.plain },
     ],
@@ -83,52 +107,77 @@ async function compare(t: Trained, m: Method, lab: Laboratory, context: BenchCon
   return { rows, checks, plot };
 }
 
+interface Comparison {
+  readonly name: string;
+  readonly title: string;
+  readonly methods: readonly Method[];
+  readonly note: string;
+}
+
+/** A case that tries some passes on the trained models. */
+function comparison(c: Comparison): BenchCase {
+  return {
+    name: c.name,
+    title: c.title,
+    needs: TRAINED.map((t) => t.name),
+    async run(context) {
+      const rows: Cell[][] = [];
+      const checks: Check[] = [];
+      const plots: Plot[] = [];
+      for (const t of TRAINED) {
+        const methods = c.methods.filter((m) => m.models.some((x) => x === t.name));
+        const lab = await openLaboratory({
+          source: join(context.models, t.name),
+          component: t.component,
+          dims: t.dims,
+          scratch: context.scratch.fresh(`${t.name}-exact`),
+          steps: methods.map((m) => stepOf(m, { ratio: 0.5 }, "activations")),
+        });
+        try {
+          for (const m of methods) {
+            const found = await compare(t, m, lab, context);
+            rows.push(...found.rows);
+            checks.push(...found.checks);
+            plots.push(found.plot);
+          }
+        } finally {
+          await lab.close();
+        }
+      }
+      return {
+        columns: [
+          "model",
+          "method",
+          "layers factored",
+          "operations left, %",
+          "SQNR mean, dB",
+          "worst step, dB",
+        ],
+        rows,
+        checks,
+        plots,
+        commands: [`npm run bench -- --only ${c.name}`],
+        notes: [
+          "Eight trajectories calibrate, eight others judge at ten of their 20 steps. Operations: of the whole model, both guidance halves.",
+          c.note,
+        ],
+      };
+    },
+  };
+}
+
 /** Factors that know their inputs against factors that do not. */
-export const factorizeShapes: BenchCase = {
+export const factorizeShapes = comparison({
   name: "factorize-shapes",
   title: "factorization with and without knowledge of the inputs",
-  needs: TRAINED.map((t) => t.name),
-  async run(context) {
-    const rows: Cell[][] = [];
-    const checks: Check[] = [];
-    const plots: Plot[] = [];
-    for (const t of TRAINED) {
-      const methods = METHODS.filter((m) => m.models.some((x) => x === t.name));
-      const lab = await openLaboratory({
-        source: join(context.models, t.name),
-        component: t.component,
-        dims: t.dims,
-        scratch: context.scratch.fresh(`${t.name}-exact`),
-        steps: methods.map((m) => stepOf(m, { ratio: 0.5 }, "activations")),
-      });
-      try {
-        for (const m of methods) {
-          const found = await compare(t, m, lab, context);
-          rows.push(...found.rows);
-          checks.push(...found.checks);
-          plots.push(found.plot);
-        }
-      } finally {
-        await lab.close();
-      }
-    }
-    return {
-      columns: [
-        "model",
-        "method",
-        "layers factored",
-        "operations left, %",
-        "SQNR mean, dB",
-        "worst step, dB",
-      ],
-      rows,
-      checks,
-      plots,
-      commands: ["npm run bench -- --only factorize-shapes"],
-      notes: [
-        "Eight trajectories calibrate, eight others judge at ten of their 20 steps. Operations: of the whole model, both guidance halves.",
-        "A share of each layer gives the same ranks with and without knowledge of the inputs; guarded layers stay as they are.",
-      ],
-    };
-  },
-};
+  methods: [SVD, TUCKER],
+  note: "A share of each layer gives the same ranks with and without knowledge of the inputs; guarded layers stay as they are.",
+});
+
+/** The same of the heads of attentions. */
+export const attentionShapes = comparison({
+  name: "attention-shapes",
+  title: "narrower heads with and without knowledge of the inputs",
+  methods: [HEADS],
+  note: "A share of the width of every head, of queries and keys and of values.",
+});

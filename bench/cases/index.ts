@@ -4,7 +4,7 @@ import { calibration } from "./calibration.ts";
 import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
-import { factorizeShapes } from "./factorize-shapes.ts";
+import { attentionShapes, factorizeShapes } from "./factorize-shapes.ts";
 import { guards } from "./guards.ts";
 import { linalg } from "./linalg.ts";
 import { mixedPrecision } from "./mixed-precision.ts";
@@ -12,6 +12,7 @@ import { onnxsim } from "./onnxsim.ts";
 import { outputCorrection } from "./output-correction.ts";
 import { paperShapes } from "./paper-shapes.ts";
 import { peers } from "./peers.ts";
+import { pruneShapes } from "./prune-shapes.ts";
 import { quantize4bit } from "./quantize-4bit.ts";
 import { quantize8bit } from "./quantize-8bit.ts";
 import { sd15At8Bits } from "./sd15-8bit.ts";
@@ -42,7 +43,9 @@ export const cases: readonly BenchCase[] = [
   outputCorrection,
   paperShapes,
   factorizeShapes,
+  attentionShapes,
   sparseShapes,
+  pruneShapes,
   guards,
   skeletonInspect,
   skeletonExact,

@@ -3,6 +3,8 @@ import type { Recipe } from "../../src/index.ts";
 /** Middle of the trajectory: what calibrating at one step sees. */
 const ONE_STEP = 500;
 const RANK = 8;
+/** How often layers are observed behind those stored already. */
+const STAGES = 4;
 
 type Options = Readonly<Record<string, string | number | boolean | null>>;
 
@@ -63,6 +65,8 @@ export const RECIPES = {
   "4 bit, nearest": weights4({ method: "rtn" }),
   "4 bit, nearest, PTQD": weights4({ method: "rtn" }, "correct-output"),
   "4 bit, GPTQ": weights4({ method: "gptq" }),
+  "4 bit, GPTQ, in stages": weights4({ method: "gptq", sequential: STAGES }),
+  "4 bit, GPTQ, in stages, steered": weights4({ method: "gptq", sequential: STAGES, steer: true }),
   "4 bit, GPTQ, branch": weights4({ method: "gptq", lowRank: RANK }),
 } satisfies Readonly<Record<string, Recipe>>;
 
@@ -203,6 +207,22 @@ export const CLAIMS: readonly Claim[] = [
     figure: "mean",
     must: true,
     otherwise: "inputs are hardly correlated",
+  },
+  {
+    name: "fitting behind compressed layers",
+    on: "4 bit, GPTQ, in stages",
+    off: "4 bit, GPTQ",
+    figure: "mean",
+    must: false,
+    otherwise: "inputs behind compressed layers are nearly those of the original",
+  },
+  {
+    name: "moving weights towards the original output (GPTAQ)",
+    on: "4 bit, GPTQ, in stages, steered",
+    off: "4 bit, GPTQ, in stages",
+    figure: "mean",
+    must: false,
+    otherwise: "what it takes for signal is partly noise of the layers before",
   },
   {
     name: `low-rank branch of rank ${RANK} over GPTQ (SVDQuant)`,

@@ -15,7 +15,16 @@ function run(...names: string[]): string | null {
 
 describe("order of passes", () => {
   it.each([
-    [["prune-ffn", "factorize-linear", "sparsify-weights", "quantize-static", "quantize-weights", "correct-output"]],
+    [
+      [
+        "prune-ffn",
+        "factorize-linear",
+        "sparsify-weights",
+        "quantize-static",
+        "quantize-weights",
+        "correct-output",
+      ],
+    ],
     [["prune-heads", "prune-channels", "allocate-bits", "quantize-weights"]],
     [["split-upsample", "quantize-weights", "simplify", "quantize-weights"]],
     [[]],

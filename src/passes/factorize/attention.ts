@@ -121,7 +121,7 @@ function headCount(node: Node): number | null {
 }
 
 /** True for nodes that are an attention in one of the spellings with free head widths. */
-export function isAttention(node: Node): boolean {
+function isAttention(node: Node): boolean {
   return (
     (node.domain === "com.microsoft" && node.op === "MultiHeadAttention") ||
     (node.domain === "" && node.op === "Attention")
@@ -146,8 +146,11 @@ function siteOf(lookup: Lookup, node: Node): AttentionSite | string {
   const outputs = (l: HeadLayer): number => l.layer.tensor.dims[l.layer.role.outAxis]!;
   if (outputs(q) !== outputs(k) || outputs(q) % heads !== 0 || outputs(v) % heads !== 0)
     return "its heads differ in width";
-  const out = readBy(lookup, node.outputs[0]!);
-  return { node, heads, width: outputs(q) / heads, valueWidth: outputs(v) / heads, q, k, v, out };
+  const valueWidth = outputs(v) / heads;
+  const reader = readBy(lookup, node.outputs[0]!);
+  const few = typeof reader !== "string" && headSides(reader).rows < valueWidth;
+  const out = few ? "the output projection has fewer outputs than a head has dimensions" : reader;
+  return { node, heads, width: outputs(q) / heads, valueWidth, q, k, v, out };
 }
 
 /** Every attention operator of a graph, with its layers or why it stays as it is. */

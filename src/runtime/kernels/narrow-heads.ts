@@ -3,7 +3,8 @@ import type { Tensor } from "../../ir/tensor.ts";
 import { type Narrowed, narrowScores, narrowValues, type Projection } from "../../numeric/factorize/heads.ts";
 import { weighedEnergy } from "../../numeric/factorize/weighing.ts";
 import { transposed } from "../../numeric/linalg/product.ts";
-import { bytesOf, elementsOf, encodeFloat } from "./elements.ts";
+import { bytesOf, elementsOf } from "./elements.ts";
+import { encodeFactor } from "./factor-inputs.ts";
 import { sizesOf } from "./fit-inputs.ts";
 import { defineKernel, type KernelType } from "./kernel.ts";
 import { finiteWeights } from "./quantize.ts";
@@ -54,10 +55,7 @@ const sideOf = (t: HeadTensors): Side => ({
 function narrowedBytes(n: Narrowed, order: Order, types: readonly KernelType[]): Dense[] {
   const rows = types[0]!.dims[order === "KN" ? 1 : 0]!;
   const w = order === "KN" ? transposed(n.weights, rows, n.weights.length / rows) : n.weights;
-  return [w, ...(n.bias === null ? [] : [n.bias])].map((x, i) => ({
-    ...types[i]!,
-    bytes: encodeFloat(types[i]!.dtype, Float32Array.from(x)),
-  }));
+  return [w, ...(n.bias === null ? [] : [n.bias])].map((x, i) => encodeFactor("narrow-heads", x, types[i]!));
 }
 
 function narrowedTypes(t: HeadTensors, outputs: number): KernelType[] {
@@ -137,7 +135,7 @@ export const narrowValuesKernel = defineKernel<ValueParams>({
     const figures = [weighedEnergy(difference, weighing), weighedEnergy(byOutput(weights), weighing)];
     return [
       ...values,
-      { ...type, bytes: encodeFloat(type.dtype, Float32Array.from(after)) },
+      encodeFactor("narrow-values", after, type),
       { ...outputs.at(-2)!, bytes: bytesOf(found.spectrum) },
       { ...outputs.at(-1)!, bytes: bytesOf(Float64Array.from(figures)) },
     ];

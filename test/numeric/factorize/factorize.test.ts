@@ -148,6 +148,18 @@ describe("Tucker factors", () => {
     );
   });
 
+  it("are finite at every pair of ranks", () => {
+    const [outputs, channels, taps] = [6, 13, 9];
+    const w = Float32Array.from(random(outputs * channels * taps, 8));
+    for (let input = 1; input <= channels; input++)
+      for (let output = 1; output <= outputs; output++) {
+        const p = { weights: w, outputs, channels, taps, weighing: null, damp: 0 };
+        const made = tuckerProduct(tuckerFactors(p, { input, output }), channels, taps);
+        expect(made.length).toBe(w.length);
+        expect(made.every(Number.isFinite)).toBe(true);
+      }
+  });
+
   it("are of one magnitude", () => {
     const f = tuckerFactors(
       { ...problem(5, null), weights: Float32Array.from(random(384, 6).map((v) => 1e-4 * v)) },
