@@ -12,6 +12,7 @@ import { onnxsim } from "./onnxsim.ts";
 import { outputCorrection } from "./output-correction.ts";
 import { paperShapes } from "./paper-shapes.ts";
 import { peers } from "./peers.ts";
+import { pruneShapes } from "./prune-shapes.ts";
 import { quantize4bit } from "./quantize-4bit.ts";
 import { quantize8bit } from "./quantize-8bit.ts";
 import { sd15At8Bits } from "./sd15-8bit.ts";
@@ -44,6 +45,7 @@ export const cases: readonly BenchCase[] = [
   factorizeShapes,
   attentionShapes,
   sparseShapes,
+  pruneShapes,
   guards,
   skeletonInspect,
   skeletonExact,

@@ -61,6 +61,8 @@ export const cpuX64: Target = {
     dynamic: true,
     saturates: true,
   },
+  palettes:
+    "a size format: codebooks are looked up when the model loads, so weights take fp32 memory and run at fp32 speed",
   sparsity: {
     fast: [],
     note: "kernels are dense: zeros cost time and memory like other weights, and sparse_initializer is expanded when the model loads",
@@ -231,6 +233,14 @@ export const cpuX64: Target = {
         "without VNNI two products of an unsigned activation and a signed weight are added in 16 bits and saturate: all-127 weights give 1,048,544 instead of 2,072,640; weights that cannot reach the limit are exact",
       source: ORT,
       checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "palettes",
+      claim:
+        "Gather of a constant codebook by constant indices behind Cast and Add folds to one dense weight when the session is made",
+      source: "onnxruntime-node 1.30.0, CPU execution provider",
+      checked: "2026-11-26",
       measured: true,
     },
     {

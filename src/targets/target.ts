@@ -116,6 +116,8 @@ export interface Target {
   /** `null`: the target has no integer arithmetic that is worth writing; `integerWhy` says why. */
   readonly integer: IntegerSupport | null;
   readonly integerWhy?: string;
+  /** What a weight looked up in a codebook saves there: disk, memory or time. */
+  readonly palettes: string;
   /** Patterns of zeros in dense weights that kernels skip, and what a user should know about zeros there. */
   readonly sparsity: { readonly fast: readonly PatternName[]; readonly note: string };
   readonly half: HalfRules;

@@ -90,7 +90,7 @@ export function factorFor(
 }
 
 /** The mask of a criterion: optimal brain surgeon with a repair decides as it sweeps, everything else before. */
-export function maskFor(p: PruneProblem, o: PruneOptions, factored: Factored | null): Mask {
+function maskFor(p: PruneProblem, o: PruneOptions, factored: Factored | null): Mask {
   const sweeps = o.criterion === "obs" && o.repair !== "none" && factored !== null;
   return sweeps ? sweepMask(p, factored, o.pattern) : fixedMask(staticMask(p, o, factored), p.columns);
 }

@@ -1,4 +1,5 @@
-import { product, viewOf } from "../linalg/product.ts";
+import { matrix, multiply } from "../linalg/gemm.ts";
+import { dot } from "../linalg/product.ts";
 import type { Matrix } from "../quantize/feedback.ts";
 
 /** How far {@link leastSquares} goes. */
@@ -22,36 +23,43 @@ export function leastSquares(
   const { rows, columns } = m;
   const { kept } = start;
   const x = start.weights.slice();
-  const times = (a: Float64Array): Float64Array =>
-    product(viewOf(a, rows, columns), viewOf(h, columns, columns)).map((q, i) => q * kept[i]!);
-  const scaled = (r: Float64Array): Float64Array => r.map((v, i) => v / h[(i % columns) * (columns + 1)]!);
-  const residual = times(m.weights.map((w, i) => w - x[i]!));
-  let z = scaled(residual);
-  const direction = z.slice();
-  const sizes = (a: Float64Array, b: Float64Array): Float64Array => {
-    const out = new Float64Array(rows);
-    for (let i = 0; i < a.length; i++) out[Math.floor(i / columns)]! += a[i]! * b[i]!;
+  const gram = matrix(h, columns, columns);
+  const times = (a: Float64Array): Float64Array => {
+    const out = multiply(matrix(a, rows, columns), gram);
+    for (let i = 0; i < out.length; i++) out[i]! *= kept[i]!;
     return out;
   };
-  let size = sizes(residual, z);
+  const inverse = Float64Array.from({ length: columns }, (_, i) => 1 / h[i * (columns + 1)]!);
+  const residual = times(m.weights.map((w, i) => w - x[i]!));
+  const direction = new Float64Array(x.length);
+  /** Per row, the squared norm of the residual in the metric of the inverse diagonal. */
+  const sizes = (): Float64Array => {
+    const out = new Float64Array(rows);
+    for (let r = 0, i = 0; r < rows; r++)
+      for (let c = 0; c < columns; c++, i++) out[r]! += residual[i]! ** 2 * inverse[c]!;
+    return out;
+  };
+  let size = sizes();
   const enough = size.map((s) => s * options.tolerance ** 2);
+  let last: Float64Array | null = null;
   for (let step = 0; step < options.steps && size.some((s, r) => s > enough[r]!); step++) {
+    for (let r = 0, i = 0; r < rows; r++) {
+      const turn = last === null || !(last[r]! > 0) ? 0 : size[r]! / last[r]!;
+      for (let c = 0; c < columns; c++, i++) direction[i] = residual[i]! * inverse[c]! + turn * direction[i]!;
+    }
     const moved = times(direction);
-    const curve = sizes(direction, moved);
-    for (let i = 0; i < x.length; i++) {
-      const r = Math.floor(i / columns);
-      if (!(curve[r]! > 0)) continue;
-      const length = size[r]! / curve[r]!;
-      x[i]! += length * direction[i]!;
-      residual[i]! -= length * moved[i]!;
+    for (let r = 0; r < rows; r++) {
+      const at = r * columns;
+      const curve = dot(direction, at, moved, at, columns);
+      if (!(curve > 0)) continue;
+      const length = size[r]! / curve;
+      for (let i = at; i < at + columns; i++) {
+        x[i]! += length * direction[i]!;
+        residual[i]! -= length * moved[i]!;
+      }
     }
-    z = scaled(residual);
-    const next = sizes(residual, z);
-    for (let i = 0; i < x.length; i++) {
-      const r = Math.floor(i / columns);
-      direction[i] = z[i]! + (size[r]! > 0 ? (next[r]! / size[r]!) * direction[i]! : 0);
-    }
-    size = next;
+    last = size;
+    size = sizes();
   }
   return x;
 }

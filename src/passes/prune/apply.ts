@@ -5,7 +5,7 @@ import { PatchBuilder } from "../../ir/patch.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { selectTensor } from "../../runtime/kernels/select.ts";
 import { type Removal, removalOf, touches } from "./removal.ts";
-import { applyFix, type Edit } from "./shapes.ts";
+import { applyFix, type Edit, movedLengths } from "./shapes.ts";
 
 /** Constants in place of others, of the same size, by {@link useKey}; removal cuts them like the originals. */
 export type Overrides = ReadonlyMap<string, Tensor>;
@@ -45,10 +45,11 @@ export function removeUnits(
     editOf(node).inputs[input] = patch.constant(tensor, `${value.name}_kept`);
   }
   const opset = model.opsets.get("") ?? 1;
+  const moved = movedLengths(graph, inferShapes(model), analysis, removal);
   for (const [id, fixes] of analysis.fixes)
     for (const fix of fixes) {
       const edit = editOf(id);
-      applyFix(edit, fix, { graph, patch, analysis, removal, opset });
+      applyFix(edit, fix, { graph, patch, analysis, removal, opset, moved });
     }
   for (const { node, inputs, attrs } of edits.values()) {
     const changed =

@@ -2,20 +2,18 @@ import type { Statistics, StatisticsRequest } from "../../calibrate/statistics/t
 import { type PruneAnalysis, type PruneGroup, pruneAnalysis } from "../../ir/anatomy/groups/index.ts";
 import { cloneModel } from "../../ir/clone.ts";
 import type { Graph } from "../../ir/graph.ts";
-import type { Tensor } from "../../ir/tensor.ts";
 import { modelBytes } from "../../ir/weights.ts";
-import { repairTensor } from "../../runtime/kernels/repair-columns.ts";
 import { removeDead } from "../clean/remove-dead.ts";
 import type { PassContext } from "../pass.ts";
-import { correctedBias } from "../quantize/layer-bias.ts";
 import { spread, unitsAt } from "./allocate.ts";
-import { removeUnits, shapeErrors, useKey } from "./apply.ts";
+import { removeUnits, shapeErrors } from "./apply.ts";
 import { flopCount, lengthsOf } from "./flops.ts";
 import { type Cut, countsOf, levelsOf, readerAt } from "./levels.ts";
 import { measured } from "./measure.ts";
 import type { PruneOptions, Scope } from "./options.ts";
 import { rank } from "./rank.ts";
-import { type GroupReader, gramsOf, readersOf } from "./readers.ts";
+import { gramsOf, readersOf } from "./readers.ts";
+import { repaired } from "./repair.ts";
 import { removalOf } from "./removal.ts";
 
 /** True when options look at the inputs of layers. */
@@ -99,31 +97,6 @@ async function cutsOf(
   }
   if (o.allocate !== "measured" || ctx.oracle === null || cuts.some((c) => c.readers === null)) return cuts;
   return await measured(ctx.model, cuts, o, { oracle: ctx.oracle, reader: ctx.reader });
-}
-
-/** Weights and biases of everything that reads what goes. */
-function repaired(
-  cuts: readonly Cut[],
-  counts: readonly number[],
-  o: PruneOptions,
-  graph: Graph,
-): Map<string, Tensor> {
-  const out = new Map<string, Tensor>();
-  const each = (r: GroupReader, cut: Cut, count: number): void => {
-    const gone = new Set(cut.order.slice(0, count).flatMap((u) => [...r.consumer.columns[u]!]));
-    const channels = r.layer.tensor.dims[r.consumer.axis]!;
-    const keep = Array.from({ length: channels }, (_, i) => i).filter((i) => !gone.has(i));
-    const params = { ...r.params, keep, damp: o.repair ? o.damp : null };
-    const mean = r.bias === null ? null : r.moments.mean;
-    const made = repairTensor(r.layer.tensor, params, { gram: r.moments.gram, mean });
-    out.set(useKey(r.consumer.node, r.consumer.input), made.weight);
-    if (r.bias === null || made.correction === null) return;
-    const [user] = graph.users(r.bias.value).map((id) => graph.node(id));
-    out.set(useKey(user!.id, user!.inputs.indexOf(r.bias.value)), correctedBias(r.bias, made.correction));
-  };
-  for (const [i, cut] of cuts.entries())
-    if (counts[i]! > 0 && o.repair) for (const r of cut.readers ?? []) each(r, cut, counts[i]!);
-  return out;
 }
 
 /** One line per group that lost units. */

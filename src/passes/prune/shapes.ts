@@ -1,5 +1,6 @@
 import type { Axes, Axis, Fix, PruneAnalysis } from "../../ir/anatomy/groups/index.ts";
 import { numbersOf } from "../../ir/constants.ts";
+import { isFloat } from "../../ir/dtype.ts";
 import {
   type Attr,
   attrInt,
@@ -10,6 +11,7 @@ import {
   type Node,
   type ValueId,
 } from "../../ir/graph.ts";
+import type { InferredShapes } from "../../ir/infer.ts";
 import type { PatchBuilder } from "../../ir/patch.ts";
 import { i64Tensor } from "../../ir/tensor.ts";
 import { type Removal, touches } from "./removal.ts";
@@ -29,6 +31,8 @@ export interface EditContext {
   readonly removal: Removal;
   /** Opset of the standard domain. */
   readonly opset: number;
+  /** Integers computed from a length that the removal changes although it is open, such as batch times heads. */
+  readonly moved: ReadonlySet<ValueId>;
 }
 
 type Of<K extends Fix["kind"]> = Extract<Fix, { kind: K }>;
@@ -36,6 +40,26 @@ type Of<K extends Fix["kind"]> = Extract<Fix, { kind: K }>;
 const sameAxis = (a: Axis, b: Axis): boolean => a.length === b.length && a.every((f, i) => f === b[i]);
 
 const isOpen = (a: Axis): boolean => a.some((f) => typeof f.length !== "number");
+
+/** Everything computed from open lengths that the removal changes: clean graphs read a length wherever one is equal. */
+export function movedLengths(
+  graph: Graph,
+  shapes: InferredShapes,
+  analysis: PruneAnalysis,
+  removal: Removal,
+): Set<ValueId> {
+  const moved = new Set<ValueId>();
+  for (const node of graph.nodes()) {
+    const [first] = node.inputs;
+    const read =
+      node.op === "Shape" && first !== null && first !== undefined ? analysis.values.get(first) : undefined;
+    const starts = read?.some((a) => isOpen(a) && touches(removal, a)) ?? false;
+    const goesOn = node.inputs.some((i) => i !== null && moved.has(i));
+    if (!starts && !goesOn) continue;
+    for (const out of node.outputs) if (out !== null && !isFloat(shapes.dtype(out) ?? "f32")) moved.add(out);
+  }
+  return moved;
+}
 
 /** Where the entries of a rebuilt target come from. */
 type Entry = number | { readonly from: ValueId; readonly index: number };
@@ -78,8 +102,12 @@ function targetOf(edit: Edit, entries: readonly Entry[], patch: PatchBuilder): V
 }
 
 function reshape(edit: Edit, fix: Of<"reshape">, c: EditContext): void {
-  if (![...fix.from, ...fix.to].some((a) => touches(c.removal, a))) return;
   const target = edit.node.inputs[1]!;
+  const shaped = c.graph.producer(target);
+  const read = shaped?.op === "Shape" ? shaped.inputs[0] : null;
+  const followed = read === null || read === undefined ? undefined : c.analysis.values.get(read);
+  const involved = [...fix.from, ...fix.to, ...(followed ?? [])];
+  if (!c.moved.has(target) && !involved.some((a) => touches(c.removal, a))) return;
   const known = numbersOf(c.graph.constant(target));
   if (known !== null) {
     const next = known.map((old, i) => {
@@ -92,16 +120,13 @@ function reshape(edit: Edit, fix: Of<"reshape">, c: EditContext): void {
       edit.inputs[1] = c.patch.constant(i64Tensor(next), `${edit.node.name}_kept_shape`);
     return;
   }
-  const shaped = c.graph.producer(target);
-  const read = shaped?.op === "Shape" ? shaped.inputs[0] : null;
-  const followed = read === null || read === undefined ? undefined : c.analysis.values.get(read);
   const follows =
     followed?.length === fix.to.length &&
-    followed.every((a, i) =>
-      isOpen(a)
-        ? !touches(c.removal, fix.to[i]!) || sameAxis(a, fix.to[i]!)
-        : c.removal.length(a) === c.removal.length(fix.to[i]!),
-    );
+    followed.every((a, i) => {
+      const to = fix.to[i]!;
+      if (!isOpen(a)) return c.removal.length(a) === c.removal.length(to);
+      return sameAxis(a, to) || !(touches(c.removal, a) || touches(c.removal, to));
+    });
   if (!follows) edit.inputs[1] = targetOf(edit, entriesOf(edit, fix, c), c.patch);
 }
 

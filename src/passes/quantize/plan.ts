@@ -18,6 +18,9 @@ export interface QuantizeWeightsOptions {
   sequential: number;
   steer: boolean;
   lowRank: number;
+  /** Output and input channels that share a codebook; 0 for all. */
+  codebookOutputs: number;
+  codebookInputs: number;
   /** Zeros fitted together with the integers of layers that are not guarded. */
   sparse: { readonly pattern: PatternName; readonly ratio?: number } | null;
   block: 16 | 32 | 64 | 128;

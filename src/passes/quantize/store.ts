@@ -11,7 +11,7 @@ import type { Guard } from "./guards.ts";
 import { isLifted, type QuantizeWeightsOptions, type Shared } from "./plan.ts";
 import { scores } from "./score.ts";
 import { ownStatistics, steered } from "./sequential.ts";
-import { stagesOf } from "./stages.ts";
+import { portionsOf, stagesOf } from "./stages.ts";
 import { type Written, write } from "./write.ts";
 
 const WHY: Readonly<Record<Guard, string>> = {
@@ -155,7 +155,8 @@ export async function storeWeights(
       : "it moves weights by what their layers see, which this method does not look at";
     ctx.decide({ node: "", kind: "skipped", rule: "sequential", why });
   }
-  const stages = able ? stagesOf(graph, all, o.sequential) : [all];
+  const [first, ...later] = able ? stagesOf(graph, all, o.sequential) : [all];
+  const stages = [first!, ...later.flatMap((s) => portionsOf(s))];
   const requests = new Map(
     stages
       .slice(1)

@@ -14,27 +14,8 @@ import { conclusions, laid, problemParts, sizesOf } from "./fit-inputs.ts";
 import { defineKernel, describeType, type KernelType } from "./kernel.ts";
 import { rangeSearch, requireFloat, type Search } from "./quantize.ts";
 
-type Params = {
-  readonly order: "KN" | "NK";
-  readonly packing: "nbits" | "axis";
-  readonly bits: 2 | 4 | 8;
-  readonly block: number;
-  readonly symmetric: boolean;
-  readonly search: Search;
-  readonly scaleType: ScaleType;
-  readonly method: FitMethod;
-  readonly damp: number;
-  readonly actOrder: boolean;
-  readonly rounds: number;
-  readonly rank: number;
-  readonly sparse: SparseFit | null;
-  /** Inputs after the weight, in this order. */
-  readonly gram: boolean;
-  readonly mean: boolean;
-};
-
-/** How {@link fitTensor} stores a matrix. */
-export interface FitTensorOptions {
+/** How a matrix is fitted and stored. */
+type FitSettings = {
   /** `KN`: [in, out] as MatMul has it; `NK`: [out, in] as Gemm with transB and flattened convolutions have it. */
   readonly order: "KN" | "NK";
   /** `nbits`: unsigned, as MatMulNBits reads it; `axis`: signed, in the layout of the matrix. */
@@ -53,11 +34,18 @@ export interface FitTensorOptions {
   readonly rank: number;
   /** Zeros fitted in the same sweep; `null` keeps those the weight has. */
   readonly sparse: SparseFit | null;
+};
+
+/** What of the layer's inputs follows the weight among the kernel's inputs, in this order. */
+type Params = FitSettings & { readonly gram: boolean; readonly mean: boolean };
+
+/** How {@link fitTensor} stores a matrix. */
+export type FitTensorOptions = FitSettings & {
   /** Gram matrix of the layer's input, f64 [in, in]; `null` where the method needs no data. */
   readonly gram: Tensor | null;
   /** Mean input, f64 [in], when the layer's bias can take up what the mean of the output changes by. */
   readonly mean: Tensor | null;
-}
+};
 
 /** A fitted weight: everything comes from one evaluation. */
 export interface FitTensors {

@@ -36,6 +36,7 @@ const nets: fc.Arbitrary<Net> = fc.record({
 class Builder {
   readonly b = new ModelBuilder({ name: "net", opset: 17 });
   #salt = 0;
+  readonly #like = new Map<number, ValueId>();
   weight(...dims: number[]): ValueId {
     const rng = createRng(this.#salt++, "groups", ...dims);
     const n = dims.reduce((a, d) => a * d, 1);
@@ -67,7 +68,10 @@ class Builder {
     const ones = this.b.constant(f32Tensor(new Float32Array(groups).fill(1)), "one");
     const zeros = this.b.constant(f32Tensor(new Float32Array(groups)), "zero");
     const normal = this.b.node("InstanceNormalization", [flat, ones, zeros]);
-    const back = this.b.node("Reshape", [normal, this.b.node("Shape", [x])]);
+    // A clean graph reads the shape off whichever value has it, also one that loses other channels.
+    const like = this.#like.get(channels) ?? x;
+    this.#like.set(channels, like);
+    const back = this.b.node("Reshape", [normal, this.b.node("Shape", [like])]);
     return this.b.node("Add", [
       this.b.node("Mul", [back, this.weight(channels, 1, 1)]),
       this.weight(channels, 1, 1),
@@ -114,7 +118,13 @@ class Builder {
         this.b.node("Gather", [this.b.node("Shape", [of]), this.ints(axis)], { axis: 0 });
       const batch = this.b.node("Mul", [length(x, 0), this.ints(heads)]);
       const target = this.b.node("Concat", [batch, length(flat, 1), this.ints(size)], { axis: 0 });
-      return this.b.node("Reshape", [turned, target]);
+      const like = this.#like.get(-heads);
+      const folded = this.b.node("Reshape", [
+        turned,
+        like === undefined ? target : this.b.node("Shape", [like]),
+      ]);
+      this.#like.set(-heads, like ?? folded);
+      return folded;
     };
     const [q, k, v] = [project(), project(), project()];
     const perm = merged ? [0, 2, 1] : [0, 1, 3, 2];

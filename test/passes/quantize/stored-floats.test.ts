@@ -86,6 +86,7 @@ async function context(model: Model, name: LayerName): Promise<PassContext> {
     collectCross: async () => null,
     shapes: () => inferShapes(model),
     decide: () => {},
+    publish: () => {},
   };
 }
 
@@ -132,6 +133,7 @@ const METHODS: readonly Partial<QuantizeWeightsOptions>[] = [
   { method: "gptq" },
   { method: "rounding" },
   { method: "palette" },
+  { method: "palette", codebookOutputs: 4, codebookInputs: 8 },
   { method: "gptq", lowRank: 4 },
   { method: "rtn", lowRank: 4 },
 ];

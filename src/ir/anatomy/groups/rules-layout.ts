@@ -29,7 +29,7 @@ const reshape: Rule = (s) => {
       [...x.flat(), ...to.flat()],
       "the target of a Reshape is computed from more than its input",
     );
-  } else if (s.node.op === "Reshape") s.fix({ kind: "reshape", from: x, to, computed });
+  } else if (s.node.op === "Reshape") s.fix({ kind: "reshape", from: x, to });
   return [to];
 };
 

@@ -7,8 +7,8 @@ import type { Axes, Axis, Ledger } from "./ledger.ts";
 
 /** What has to be rewritten in a node when an axis it knows the length of gets shorter. */
 export type Fix =
-  /** Input 1 is the new shape; `computed` says where each length comes from when it is no constant. */
-  | { readonly kind: "reshape"; readonly from: Axes; readonly to: Axes; readonly computed: boolean }
+  /** Input 1 is the new shape. */
+  | { readonly kind: "reshape"; readonly from: Axes; readonly to: Axes }
   /** The lengths of the outputs along the split axis. */
   | { readonly kind: "split"; readonly parts: readonly Axis[] }
   /** Constant starts and ends along one axis. */

@@ -137,10 +137,11 @@ export function chooseSmoothing(x: Smoothed, how: Exclude<Smoothing, "off">, ste
     scale: sharedScale(x.channels.scale, most, share),
   });
   if (how !== "auto") return { share: how, input: at(how) };
-  const n = x.channels.scale.length;
-  const whole: Smoothed = { ...x, channels: { ...x.tensor, scale: x.channels.scale } };
+  // Without a share the range search may cut tails off, which a sample makes look better than it is: whole ranges are
+  // compared.
+  const widest = x.channels.scale.reduce((a, b) => Math.max(a, b), 0);
   let best: SmoothChoice = { share: null, input: x.tensor };
-  let least = predictedError(whole, new Float64Array(n).fill(x.tensor.scale[0]!), steps);
+  let least = predictedError(x, new Float64Array(most.length).fill(widest), steps);
   for (const share of SHARES) {
     const input = at(share);
     const error = predictedError(x, input.scale, steps);
