@@ -5,8 +5,9 @@ import type { Plot } from "../lib/plot.ts";
 import type { Cell } from "../lib/table.ts";
 import { TRAINED, type Trained } from "./shapes.ts";
 
-/** Shares of every layer's operations, largest first. */
+/** Shares of every layer's operations, and of the width of heads, which comes in steps of 4. */
 const RATIOS = [0.85, 0.7, 0.5];
+const WIDTHS = [0.75, 0.5, 0.25];
 
 /** What is compared at equal ranks: the same pass with and without knowledge of the inputs. */
 interface Method {
@@ -14,6 +15,7 @@ interface Method {
   readonly weighed: string;
   readonly plain: string;
   readonly models: readonly string[];
+  readonly ratios: readonly number[];
   /** Whether a share of all operations can be allocated. */
   readonly allocates: boolean;
   /** Options besides. */
@@ -27,6 +29,7 @@ const SVD: Method = {
   weighed: "weighted SVD",
   plain: "plain SVD",
   models: BOTH,
+  ratios: RATIOS,
   allocates: true,
   options: { score: false },
 };
@@ -35,6 +38,7 @@ const TUCKER: Method = {
   weighed: "Tucker-2, whitened",
   plain: "Tucker-2, plain HOSVD",
   models: ["cifar-unet"],
+  ratios: RATIOS,
   allocates: true,
   options: { score: false },
 };
@@ -43,6 +47,7 @@ const HEADS: Method = {
   weighed: "narrower heads, weighted",
   plain: "narrower heads, plain",
   models: BOTH,
+  ratios: WIDTHS,
   allocates: false,
   options: {},
 };
@@ -72,7 +77,7 @@ async function compare(t: Trained, m: Method, lab: Laboratory, context: BenchCon
     rows.push([t.name, label, factored(o), 100 * o.flops, o.mean, o.worst]);
     return o;
   };
-  for (const ratio of RATIOS) {
+  for (const ratio of m.ratios) {
     const at = `${(100 * ratio).toFixed(0)} % of each layer`;
     const weighed = await trial(`${m.weighed}, ${at}`, stepOf(m, { ratio }, "activations"));
     const plain = await trial(`${m.plain}, ${at}`, stepOf(m, { ratio }, "none"));
