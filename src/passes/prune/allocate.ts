@@ -46,6 +46,36 @@ export interface Spread {
   readonly flops: number;
 }
 
+/** Rounds of weighing calls anew by the error they end up with. */
+const REWEIGHTINGS = 4;
+
+/**
+ * As {@link spread}, for levels measured call by call: minimises Σ √(relative error) over calls, between the mean of
+ * errors, which the worst step of the trajectory decides alone, and the mean in decibels, which forgets it.
+ */
+export function spreadOverCalls(cuts: readonly Cut[], flops: FlopCount, limit: number): Spread {
+  const calls = cuts.flatMap((c) => c.levels).find((l) => l.byCall !== undefined)?.byCall?.length;
+  if (calls === undefined) return spread(cuts, flops, limit);
+  let weights = new Float64Array(calls).fill(1);
+  const weighed = (): Cut[] =>
+    cuts.map((c) => ({
+      ...c,
+      levels: c.levels.map((l) => ({
+        ...l,
+        harm: l.byCall?.reduce((sum, n, i) => sum + n * weights[i]!, 0) ?? l.harm,
+      })),
+    }));
+  let found = spread(weighed(), flops, limit);
+  for (let r = 0; r < REWEIGHTINGS; r++) {
+    const noise = new Float64Array(calls);
+    for (const [i, c] of cuts.entries())
+      for (const [k, n] of (c.levels[found.levels[i]!]?.byCall ?? []).entries()) noise[k] = noise[k]! + n;
+    weights = noise.map((n) => 1 / Math.sqrt(Math.max(n, 1e-12)));
+    found = spread(weighed(), flops, limit);
+  }
+  return found;
+}
+
 /** Takes the cheapest steps until the FLOPs are at most `limit`, or everything that can go is gone. */
 export function spread(cuts: readonly Cut[], flops: FlopCount, limit: number): Spread {
   const steps = cuts

@@ -5,7 +5,7 @@ import type { Graph } from "../../ir/graph.ts";
 import { modelBytes } from "../../ir/weights.ts";
 import { removeDead } from "../clean/remove-dead.ts";
 import type { PassContext } from "../pass.ts";
-import { spread, unitsAt } from "./allocate.ts";
+import { spreadOverCalls, unitsAt } from "./allocate.ts";
 import { removeUnits, shapeErrors } from "./apply.ts";
 import { flopCount, lengthsOf } from "./flops.ts";
 import { type Cut, countsOf, levelsOf, readerAt } from "./levels.ts";
@@ -132,7 +132,7 @@ async function round(
   const analysis = pruneAnalysis(model, ctx.shapes());
   const flops = flopCount(ctx, analysis, lengthsOf(ctx, o.dims).lengths);
   const cuts = await cutsOf(chosen(analysis, o, scope), o, statistics, ctx);
-  const { levels } = spread(cuts, flops, limit);
+  const { levels } = spreadOverCalls(cuts, flops, limit);
   const counts = cuts.map((c, i) => (levels[i]! < 0 ? 0 : c.levels[levels[i]!]!.count));
   const units = new Set(cuts.flatMap((c, i) => unitsAt(c, levels[i]!)));
   if (units.size === 0) return;

@@ -12,6 +12,8 @@ export interface Level {
   readonly count: number;
   /** Error: relative to the readers' outputs as predicted, later in the currency of the allocation. */
   readonly harm: number;
+  /** What it does to the network's output at each measured call, relative to the output there. */
+  readonly byCall?: Float64Array;
 }
 
 /** A group with its units in order and the depths it can be cut to. */

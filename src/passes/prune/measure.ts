@@ -40,9 +40,8 @@ function masked(
   return out;
 }
 
-/** A level with its error as predicted and as measured. */
+/** A level with its error as predicted and, at one call, as measured. */
 interface Point {
-  readonly count: number;
   readonly predicted: number;
   readonly measured: number;
 }
@@ -80,13 +79,9 @@ export async function measured(
     calls: CALLS,
     seeds: SEEDS,
   });
-  const measure = async (cut: Cut, level: Level): Promise<Point> => {
+  const measure = async (cut: Cut, level: Level): Promise<Float64Array> => {
     const { quality } = await board.measure(masked(cut, level.count, o, original));
-    const harm = quality.reduce(
-      (sum, q, i) => sum + q / Math.max(board.signal.quality[i]!, Number.MIN_VALUE),
-      0,
-    );
-    return { count: level.count, predicted: level.harm, measured: harm };
+    return quality.map((q, i) => q / Math.max(board.signal.quality[i]!, Number.MIN_VALUE));
   };
   try {
     const out: Cut[] = [];
@@ -95,9 +90,19 @@ export async function measured(
         const at = share * cut.group.units.length;
         return cut.levels.reduce((a, b) => (Math.abs(b.count - at) < Math.abs(a.count - at) ? b : a));
       };
-      const points: Point[] = [];
-      for (const level of new Set(SHARES.map(nearest))) points.push(await measure(cut, level));
-      out.push({ ...cut, levels: cut.levels.map((l) => ({ ...l, harm: along(points, l.harm) })) });
+      const found: { readonly predicted: number; readonly calls: Float64Array }[] = [];
+      for (const level of new Set(SHARES.map(nearest)))
+        found.push({ predicted: level.harm, calls: await measure(cut, level) });
+      const levels = cut.levels.map((l): Level => {
+        const byCall = Float64Array.from(board.calls, (_, i) =>
+          along(
+            found.map((f): Point => ({ predicted: f.predicted, measured: f.calls[i]! })),
+            l.harm,
+          ),
+        );
+        return { ...l, byCall, harm: byCall.reduce((a, b) => a + b, 0) };
+      });
+      out.push({ ...cut, levels });
     }
     return out;
   } finally {

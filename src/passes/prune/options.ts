@@ -84,7 +84,7 @@ export function pruneSchema(ratio: number, more: JsonSchema = {}): JsonSchema {
         type: "number",
         minimum: 0,
         maximum: 1,
-        default: 0.0001,
+        default: 0.001,
         description: "Share of the mean diagonal added to Gram matrices before they are solved.",
       },
       match: {

@@ -209,9 +209,6 @@ describe("on a trained network", () => {
         await measuredError(heldOut, small, name),
         await measuredError(heldOut, plain, name),
       ];
-      console.log(
-        `${kind}: ${predicted} predicted, ${found} measured, ${held} held out, ${unrepaired} unrepaired`,
-      );
       expect(held).toBeLessThan(unrepaired);
     },
     120_000,

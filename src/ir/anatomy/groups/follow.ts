@@ -1,8 +1,10 @@
+import { equalDim } from "../../dim.ts";
 import { isFloat } from "../../dtype.ts";
 import { type Graph, type Node, type NodeId, nodeReads, type ValueId } from "../../graph.ts";
 import type { InferredShapes } from "../../infer.ts";
 import { hasTrait } from "../../ops/index.ts";
-import { type Axes, Ledger } from "./ledger.ts";
+import type { Dim } from "../../types.ts";
+import { type Axes, type Axis, Ledger } from "./ledger.ts";
 import { COMPUTE } from "./rules-compute.ts";
 import { LAYOUT } from "./rules-layout.ts";
 import { broadcast, type ConstantUse, type Fix, frozen, type Rule, type Site } from "./site.ts";
@@ -62,6 +64,16 @@ function onlyShapes(graph: Graph, shapes: InferredShapes, node: Node): boolean {
   return true;
 }
 
+/** An axis without elements whose length inference knows under another name, as after broadcasting, takes that length. */
+function settled(ledger: Ledger, axis: Axis, length: Dim): Axis {
+  const [only, ...more] = axis;
+  const open = only !== undefined && more.length === 0 && typeof only.length !== "number";
+  if (!open || equalDim(only.length, length)) return axis;
+  const other = ledger.axis(length);
+  ledger.freeze(other, "broadcast from an open length");
+  return other;
+}
+
 /**
  * Follows every axis from where it is made to where it is summed over. Operators it has no rule for, and values of
  * unknown rank, keep all their elements.
@@ -117,7 +129,8 @@ export function followAxes(graph: Graph, shapes: InferredShapes): Followed {
     for (const [i, out] of node.outputs.entries()) {
       const shape = out === null ? null : shapes.shape(out);
       if (out === null || shape === null) continue;
-      const axes = found?.[i] ?? frozen(site, shape, `made by ${node.op}`);
+      const axes =
+        found?.[i]?.map((a, k) => settled(ledger, a, shape[k]!)) ?? frozen(site, shape, `made by ${node.op}`);
       values.set(out, axes);
       if (i === 0 && !work.has(node.id)) work.set(node.id, axes);
     }
