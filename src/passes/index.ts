@@ -24,6 +24,7 @@ import { shortenNames } from "./legalise/shorten-names.ts";
 import { spellOps } from "./legalise/spell-ops.ts";
 import { storeShapes } from "./legalise/store-shapes.ts";
 import type { Pass } from "./pass.ts";
+import { pruneBlocks } from "./prune/prune-blocks.ts";
 import { pruneChannels } from "./prune/prune-channels.ts";
 import { pruneFfn } from "./prune/prune-ffn.ts";
 import { pruneHeads } from "./prune/prune-heads.ts";
@@ -61,6 +62,7 @@ export const passes = [
   shortenNames,
   factorizeLinear,
   factorizeConv,
+  pruneBlocks,
   pruneHeads,
   pruneFfn,
   pruneChannels,

@@ -23,7 +23,7 @@ let serial: Runtime;
 let threaded: Runtime;
 const references = new Map<string, ReturnType<typeof outputsOf>>();
 /** Passes that need a sampled trajectory to do anything, which the fixtures do not have; their own tests show them at work. */
-const NEED_TRAJECTORY: readonly string[] = ["quantize-static", "correct-output"];
+const NEED_TRAJECTORY: readonly string[] = ["prune-blocks", "quantize-static", "correct-output"];
 /** Passes that changed some fixture in some setting. */
 const active = new Set<string>();
 
