@@ -1,8 +1,10 @@
 import type { BenchCase } from "../lib/case.ts";
+import { agreement } from "./agreement.ts";
 import { calibration } from "./calibration.ts";
 import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
+import { attentionShapes, factorizeShapes } from "./factorize-shapes.ts";
 import { guards } from "./guards.ts";
 import { linalg } from "./linalg.ts";
 import { mixedPrecision } from "./mixed-precision.ts";
@@ -19,6 +21,7 @@ import { skeletonExact } from "./skeleton-exact.ts";
 import { skeletonInspect } from "./skeleton-inspect.ts";
 import { skeletonSpeed } from "./skeleton-speed.ts";
 import { skeletonWeights } from "./skeleton-weights.ts";
+import { sparseShapes } from "./sparse-shapes.ts";
 import { vaeFormats } from "./vae-formats.ts";
 import { workers } from "./workers.ts";
 
@@ -34,10 +37,14 @@ export const cases: readonly BenchCase[] = [
   peers,
   quantize8bit,
   quantize4bit,
+  agreement,
   vaeFormats,
   mixedPrecision,
   outputCorrection,
   paperShapes,
+  factorizeShapes,
+  attentionShapes,
+  sparseShapes,
   pruneShapes,
   guards,
   skeletonInspect,

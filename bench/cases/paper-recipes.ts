@@ -3,6 +3,8 @@ import type { Recipe } from "../../src/index.ts";
 /** Middle of the trajectory: what calibrating at one step sees. */
 const ONE_STEP = 500;
 const RANK = 8;
+/** How often layers are observed behind those stored already. */
+const STAGES = 4;
 
 type Options = Readonly<Record<string, string | number | boolean | null>>;
 
@@ -38,6 +40,8 @@ function weights4(options: Options, after?: string): Recipe {
 
 const single = { calibration: { timesteps: [ONE_STEP] } };
 const tensor = { activations: "tensor" };
+/** Q and DQ around constants, one scale per tensor of activations and of weights of linear layers. */
+const npu = { bits: 8 };
 const constant = { time: "constant" };
 
 /** Builds by label. */
@@ -49,18 +53,31 @@ export const RECIPES = {
   "8 bit, per source": static8({ activations: "source" }),
   "8 bit, per tensor, constant": static8({ ...tensor, ...constant }),
   "8 bit, per tensor, constant, one step calibrated": static8({ ...tensor, ...constant }, single),
-  "8 bit, not smoothed": static8({ smooth: false }),
+  "8 bit, not smoothed": static8({ smooth: "off" }),
   "8 bit, biases as they are": static8({ correctBias: false }),
   "8 bit, 7-bit weights": static8({ saturation: "seven-bit" }),
   "8 bit, may saturate": static8({ saturation: "none" }),
+  "8 bit for an NPU": static8({ ...npu }),
+  "8 bit for an NPU, not smoothed": static8({ ...npu, smooth: "off" }),
+  "8 bit for an NPU, 4 graphs": static8({ ...npu, time: "graphs", buckets: 4 }),
+  "8 bit, 4 buckets": static8({ buckets: 4 }),
   "8 bit, PTQD": static8({}, { after: "correct-output" }),
   "4 bit, nearest": weights4({ method: "rtn" }),
   "4 bit, nearest, PTQD": weights4({ method: "rtn" }, "correct-output"),
   "4 bit, GPTQ": weights4({ method: "gptq" }),
+  "4 bit, GPTQ, in stages": weights4({ method: "gptq", sequential: STAGES }),
+  "4 bit, GPTQ, in stages, steered": weights4({ method: "gptq", sequential: STAGES, steer: true }),
   "4 bit, GPTQ, branch": weights4({ method: "gptq", lowRank: RANK }),
 } satisfies Readonly<Record<string, Recipe>>;
 
 export type ShapeRecipe = keyof typeof RECIPES;
+
+/** Targets of builds that are not for `cpu-x64`. */
+export const TARGETS: Partial<Readonly<Record<ShapeRecipe, string>>> = {
+  "8 bit for an NPU": "qnn-htp",
+  "8 bit for an NPU, not smoothed": "qnn-htp",
+  "8 bit for an NPU, 4 graphs": "qnn-htp",
+};
 
 /** Builds whose speed is compared. */
 export const TIMED: readonly ShapeRecipe[] = ["8 bit", "8 bit, 7-bit weights", "8 bit, may saturate"];
@@ -136,6 +153,30 @@ export const CLAIMS: readonly Claim[] = [
     otherwise: "few sites can absorb a scale, and their channels are alike",
   },
   {
+    name: "smoothing (SmoothQuant), one scale per tensor",
+    on: "8 bit for an NPU",
+    off: "8 bit for an NPU, not smoothed",
+    figure: "mean",
+    must: false,
+    otherwise: "weights with one scale lose what activations gain",
+  },
+  {
+    name: "one graph per bucket of timesteps",
+    on: "8 bit for an NPU, 4 graphs",
+    off: "8 bit for an NPU",
+    figure: "worst",
+    must: false,
+    otherwise: "what is left at the worst step does not come from ranges that move",
+  },
+  {
+    name: "scales in buckets of timesteps",
+    on: "8 bit, 4 buckets",
+    off: "8 bit, constant",
+    figure: "worst",
+    must: false,
+    otherwise: "what is left at the worst step does not come from ranges that move",
+  },
+  {
     name: "bias correction (DFQ)",
     on: "8 bit",
     off: "8 bit, biases as they are",
@@ -166,6 +207,22 @@ export const CLAIMS: readonly Claim[] = [
     figure: "mean",
     must: true,
     otherwise: "inputs are hardly correlated",
+  },
+  {
+    name: "fitting behind compressed layers",
+    on: "4 bit, GPTQ, in stages",
+    off: "4 bit, GPTQ",
+    figure: "mean",
+    must: false,
+    otherwise: "inputs behind compressed layers are nearly those of the original",
+  },
+  {
+    name: "moving weights towards the original output (GPTAQ)",
+    on: "4 bit, GPTQ, in stages, steered",
+    off: "4 bit, GPTQ, in stages",
+    figure: "mean",
+    must: false,
+    otherwise: "what it takes for signal is partly noise of the layers before",
   },
   {
     name: `low-rank branch of rank ${RANK} over GPTQ (SVDQuant)`,

@@ -5,7 +5,7 @@ import type { BenchCase, BenchContext, Check } from "../lib/case.ts";
 import { type Judged, judgeModels } from "../lib/fidelity.ts";
 import { JUDGED_COLUMNS, judgedRow } from "../lib/judged-row.ts";
 import type { Cell } from "../lib/table.ts";
-import { CLAIMS, type Claim, RECIPES, type ShapeRecipe, TIMED } from "./paper-recipes.ts";
+import { CLAIMS, type Claim, RECIPES, type ShapeRecipe, TARGETS, TIMED } from "./paper-recipes.ts";
 import { TRAINED, type Trained } from "./shapes.ts";
 
 /** A gain that counts, in dB. */
@@ -17,7 +17,13 @@ async function buildAll(t: Trained, context: BenchContext) {
     context.say(`${t.name}: ${label}`);
     const out = context.scratch.fresh(`${t.name}-shape`);
     const source = join(context.models, t.name);
-    const { model, command } = await build({ source, out, component: t.component, recipe });
+    const { model, command } = await build({
+      source,
+      out,
+      component: t.component,
+      recipe,
+      ...(TARGETS[label] !== undefined && { target: TARGETS[label] }),
+    });
     made.set(label, { model, out, command });
   }
   return made;

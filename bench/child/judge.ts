@@ -14,7 +14,7 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { openPipeline, type Pipeline, pipelineDenoiser } from "../../src/calibrate/pipeline.ts";
-import { createRuntime } from "../../src/runtime/index.ts";
+import { createRuntime, modelFile } from "../../src/runtime/index.ts";
 import { verify } from "../../src/verify/index.ts";
 import { JUDGE_DEFAULTS, type Judged, type JudgeInput, modelFileBytes } from "../lib/fidelity.ts";
 import { interleaveAll } from "../lib/interleave.ts";
@@ -45,7 +45,7 @@ function parse(): JudgeInput {
 }
 
 function fileOf(pipeline: Pipeline, model: string): string {
-  return statSync(model).isDirectory() ? join(model, pipelineDenoiser(pipeline).name, "model.onnx") : model;
+  return statSync(model).isDirectory() ? modelFile(join(model, pipelineDenoiser(pipeline).name)) : model;
 }
 
 async function fidelity(pipeline: Pipeline, model: string, input: JudgeInput): Promise<Judged["fidelity"]> {

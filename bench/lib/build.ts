@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Recipe } from "../../src/index.ts";
+import { modelFile } from "../../src/runtime/index.ts";
 import { diffpress, type Measured } from "./child.ts";
 import type { Dims } from "./feeds.ts";
 
@@ -22,6 +23,8 @@ export interface BuildOptions {
   /** Recipe file, relative to the repository, or a recipe that is written beside the build. */
   readonly recipe?: string | Recipe;
   readonly shape?: Dims;
+  /** Default `cpu-x64`. */
+  readonly target?: string;
   /** Run the build beside the original, whatever its size; otherwise nothing is sampled but what passes ask for. */
   readonly verify?: boolean;
   /** Component folder of a pipeline; absent for a single model. */
@@ -62,18 +65,19 @@ function choice(o: BuildOptions, recipe: string | undefined): string[] {
   ];
 }
 
+const targetOf = (o: BuildOptions): string => o.target ?? "cpu-x64";
 const verification = (o: BuildOptions): string => (o.verify === true ? "--verify" : "--no-verify");
 
-/** Compiles for `cpu-x64`, without sampling unless asked. */
+/** Compiles for one target, without sampling unless asked. */
 export async function build(o: BuildOptions): Promise<Build> {
-  const args = ["compile", o.source, ...choice(o, recipeFile(o)), "--target", "cpu-x64", verification(o)];
+  const args = ["compile", o.source, ...choice(o, recipeFile(o)), "--target", targetOf(o), verification(o)];
   if (o.shape !== undefined) args.push("--shape", shapeOption(o.shape));
   args.push(...(o.extra ?? []), "-o", o.out);
   const measured = await diffpress(args);
-  const target = join(o.out, "cpu-x64");
+  const target = join(o.out, targetOf(o));
   return {
     measured,
-    model: join(target, o.component ?? "", "model.onnx"),
+    model: modelFile(join(target, o.component ?? "")),
     out: o.out,
     bytes: folderBytes(target),
     command: shownCommand(o),
@@ -85,7 +89,7 @@ function shownCommand(o: BuildOptions): string {
   const shape = o.shape === undefined ? "" : ` --shape ${shapeOption(o.shape)}`;
   const shown = typeof o.recipe === "object" ? `<(echo '${JSON.stringify(o.recipe)}')` : o.recipe;
   const extra = o.extra === undefined ? "" : ` ${o.extra.join(" ")}`;
-  return `diffpress compile ${source} ${choice(o, shown).join(" ")} --target cpu-x64 ${verification(o)}${shape}${extra} -o OUT`;
+  return `diffpress compile ${source} ${choice(o, shown).join(" ")} --target ${targetOf(o)} ${verification(o)}${shape}${extra} -o OUT`;
 }
 
 /** Every file of a build, relative path and bytes, for byte comparison. */

@@ -1,4 +1,6 @@
-import { existsSync, statSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { isGraphSet } from "../../src/runtime/index.ts";
 import { runNode } from "./child.ts";
 import type { Dims } from "./feeds.ts";
 
@@ -68,8 +70,16 @@ export interface Judged {
   } | null;
 }
 
-/** Bytes of a model file and of the external data beside it, under the names exporters and this project use. */
+/**
+ * Bytes of a model file and of the external data beside it, under the names exporters and this project use; of a graph
+ * set those of all its files.
+ */
 export function modelFileBytes(path: string): number {
+  if (isGraphSet(path)) {
+    const folder = dirname(path);
+    const files = readdirSync(folder).filter((f) => f.startsWith("model."));
+    return files.reduce((sum, f) => sum + statSync(join(folder, f)).size, 0);
+  }
   return [path, `${path}.data`, `${path}_data`]
     .filter((p) => existsSync(p))
     .reduce((sum, p) => sum + statSync(p).size, 0);

@@ -22,8 +22,9 @@ export interface Judged {
 export async function figures(
   source: string,
   candidate: VerifySource,
+  seeds = SEEDS,
 ): Promise<Pick<Judged, "mean" | "worst" | "psnr">> {
-  const found = await verify(source, candidate, { seeds: SEEDS, settings: [], batch: 8 });
+  const found = await verify(source, candidate, { seeds, settings: [], batch: 8 });
   if (found.kind !== "trajectory") throw new Error("the pipeline was not sampled");
   const main = found.settings[0]!;
   return { mean: main.sqnr.mean, worst: main.sqnr.worst.sqnr, psnr: main.psnr.median };
@@ -35,16 +36,24 @@ export async function buildAndJudge(o: {
   readonly component: string;
   readonly out: string;
   readonly passes: readonly StageEntry[];
+  /** Trajectories that calibrate; the recipe's default unless said. */
+  readonly samples?: number;
+  readonly seeds?: number;
 }): Promise<Judged> {
   rmSync(o.out, { recursive: true, force: true });
-  const recipe: Recipe = { extends: "exact", passes: ["clean", ...o.passes], targets: { "cpu-x64": {} } };
+  const recipe: Recipe = {
+    extends: "exact",
+    passes: ["clean", ...o.passes],
+    targets: { "cpu-x64": {} },
+    ...(o.samples !== undefined && { calibration: { samples: o.samples } }),
+  };
   const start = performance.now();
   const { report } = await compile(o.source, { recipe, out: o.out, verify: false });
   const seconds = (performance.now() - start) / 1000;
   const target = report.targets["cpu-x64"]!;
   const built = target.components.find((c) => c.name === o.component)!;
   const model = join(o.out, "cpu-x64", o.component, "model.onnx");
-  return { report, model, bytes: built.bytes.after, seconds, ...(await figures(o.source, model)) };
+  return { report, model, bytes: built.bytes.after, seconds, ...(await figures(o.source, model, o.seeds)) };
 }
 
 /** Decisions of one pass on the denoiser. */

@@ -1,21 +1,18 @@
 import { elementCount } from "../ir/dtype.ts";
 import type { Dense } from "../ir/evaluator.ts";
-import { Graph, type Model, type Node, type Value, type ValueId } from "../ir/graph.ts";
-import { tensorType } from "../ir/types.ts";
+import type { Model, NodeId, ValueId } from "../ir/graph.ts";
 import type { Session } from "../runtime/index.ts";
 import { batchedNames, sessionDenoiser } from "./denoiser.ts";
 import { rows } from "./dense.ts";
 import { conditioningEffect, guide, splitVariance } from "./guidance.ts";
 import type { InputRoles } from "./roles.ts";
 import type { Oracle, OracleCall } from "./statistics/types.ts";
+import { type RoundingSwitch, type Switch, switchboardModel } from "./switchboard-model.ts";
 
-/** A weight that can be exchanged from run to run. */
-export interface Switch {
-  /** The float value that layers read: a constant, or computed from constants alone. */
-  readonly value: ValueId;
-  /** What is fed unless a setting says otherwise. */
-  readonly weight: Dense;
-}
+export { type RoundingSwitch, type Switch, switchboardModel } from "./switchboard-model.ts";
+
+const OFF: Dense = { dtype: "bool", dims: [], bytes: Uint8Array.of(0) };
+const ON: Dense = { dtype: "bool", dims: [], bytes: Uint8Array.of(1) };
 
 /** Weights in place of the original ones, by value. */
 export type Setting = ReadonlyMap<ValueId, Dense>;
@@ -34,8 +31,11 @@ export interface Switchboard {
   readonly calls: readonly OracleCall[];
   /** Σ ‖ε‖² of the guided output, and of what the condition does, with the original weights. */
   readonly signal: Damage;
-  /** Runs every call with some weights exchanged and compares with the original weights. */
-  measure(setting: Setting): Promise<Damage>;
+  /**
+   * Runs every call with some weights exchanged and compares with the original weights. `rounded` names layers whose
+   * input is rounded too, of those that {@link SwitchboardOptions.roundings} names.
+   */
+  measure(setting: Setting, rounded?: ReadonlySet<NodeId>): Promise<Damage>;
   release(): Promise<void>;
 }
 
@@ -45,49 +45,8 @@ export interface SwitchboardOptions {
   readonly calls: number;
   /** Seeds of each call, the first ones. */
   readonly seeds: number;
-}
-
-function inputName(graph: Graph, value: ValueId): string {
-  const taken = new Set([...graph.values()].map((v) => v.name));
-  let name = `switch_${value}`;
-  while (taken.has(name)) name += "'";
-  return name;
-}
-
-/**
- * The model with weights as graph inputs: every reader of a switch reads its input instead. Returns the names of the
- * inputs, in the order of the switches. The given model is not touched.
- */
-export function switchboardModel(
-  model: Model,
-  switches: readonly Switch[],
-): { readonly model: Model; readonly names: readonly string[] } {
-  const { graph } = model;
-  const ids = graph.ids.fork();
-  const names: string[] = [];
-  const fresh: Value[] = [];
-  const to = new Map<ValueId, ValueId>();
-  for (const { value, weight } of switches) {
-    const name = inputName(graph, value);
-    const id = ids.value();
-    names.push(name);
-    to.set(value, id);
-    fresh.push({ id, name, type: tensorType(weight.dtype, weight.dims), producer: null, init: null });
-  }
-  const reads = (n: Node): boolean => n.inputs.some((i) => i !== null && to.has(i));
-  const nodes = [...graph.nodes()].map((n) =>
-    reads(n) ? { ...n, inputs: n.inputs.map((i) => (i === null ? null : (to.get(i) ?? i))) } : n,
-  );
-  const switched = new Graph({
-    ids,
-    name: graph.name,
-    meta: graph.meta,
-    nodes,
-    values: [...[...graph.values()].filter((v) => !to.has(v.id) || v.producer !== null), ...fresh],
-    inputs: [...graph.inputs, ...fresh.map((v) => v.id)],
-    outputs: graph.outputs,
-  });
-  return { model: { ...model, graph: switched }, names };
+  /** Layers whose input can be rounded. */
+  readonly roundings?: readonly RoundingSwitch[];
 }
 
 /** `count` of `of` indices, evenly spread, both ends included when there is more than one. */
@@ -166,22 +125,29 @@ export async function openSwitchboard(
   switches: readonly Switch[],
   options: SwitchboardOptions,
 ): Promise<Switchboard> {
-  const made = switchboardModel(model, switches);
+  const roundings = options.roundings ?? [];
+  const made = switchboardModel(model, switches, roundings);
   const session = await oracle.open(made.model);
-  const original = new Map(switches.map((s, i) => [made.names[i]!, s.weight]));
+  const off = roundings.map((_, i): [string, Dense] => [made.roundings[i]!, OFF]);
+  const original = new Map([...switches.map((s, i): [string, Dense] => [made.names[i]!, s.weight]), ...off]);
   const nameOf = new Map(switches.map((s, i) => [s.value, made.names[i]!]));
+  const roundingOf = new Map(roundings.map((r, i) => [r.node, made.roundings[i]!]));
   let weights: ReadonlyMap<string, Dense> = original;
   const denoiser = sessionDenoiser(hidden(session, () => weights));
   const calls = spread(oracle.calls.length, options.calls).map((i) =>
     firstSeeds(oracle, denoiser.roles, oracle.calls[i]!, options.seeds),
   );
 
-  async function view(call: OracleCall, setting: Setting): Promise<View> {
-    weights = new Map([...original, ...[...setting].map(([v, w]): [string, Dense] => [nameOf.get(v)!, w])]);
+  async function view(call: OracleCall, setting: Setting, rounded: ReadonlySet<NodeId>): Promise<View> {
+    weights = new Map([
+      ...original,
+      ...[...setting].map(([v, w]): [string, Dense] => [nameOf.get(v)!, w]),
+      ...[...rounded].map((n): [string, Dense] => [roundingOf.get(n)!, ON]),
+    ]);
     return viewOf(oracle, call, await denoiser.run(call.feeds));
   }
   const base: View[] = [];
-  for (const call of calls) base.push(await view(call, new Map()));
+  for (const call of calls) base.push(await view(call, new Map(), new Set()));
   const energies = (of: (i: number) => { quality: number; content: number }): Damage => {
     const all = calls.map((_, i) => of(i));
     return {
@@ -195,9 +161,9 @@ export async function openSwitchboard(
       quality: energy(base[i]!.guided, null),
       content: base[i]!.effect === null ? 0 : energy(base[i]!.effect!, null),
     })),
-    async measure(setting) {
+    async measure(setting, rounded = new Set()) {
       const views: View[] = [];
-      for (const call of calls) views.push(await view(call, setting));
+      for (const call of calls) views.push(await view(call, setting, rounded));
       return energies((i) => {
         const [a, b] = [views[i]!, base[i]!];
         return {

@@ -1,4 +1,5 @@
 import { stringify } from "yaml";
+import type { SamplingFacts } from "../passes/pass.ts";
 import type { Report } from "../report/types.ts";
 import type { GraphSet } from "../runtime/index.ts";
 import { VERSION } from "../version.ts";
@@ -33,11 +34,13 @@ export async function writeDescriptions(
   const files: ManifestFile[] = [];
   const models: Record<string, readonly ManifestTensor[]> = {};
   const graphs: Record<string, GraphSet> = {};
+  const sampling: Record<string, SamplingFacts> = {};
   for (const [id, list] of built) {
     for (const b of list) {
       files.push(...b.written.files);
       Object.assign(models, b.written.models);
       if (b.written.set !== null) graphs[b.written.path] = b.written.set;
+      if (Object.keys(b.sampling).length > 0) sampling[b.written.path] = b.sampling;
     }
     for (const { from, to } of filesToCopy(source)) {
       output.copy(from, `${id}/${to}`);
@@ -56,6 +59,7 @@ export async function writeDescriptions(
     files,
     models,
     ...(Object.keys(graphs).length > 0 && { graphs }),
+    ...(Object.keys(sampling).length > 0 && { sampling }),
   });
   // Last: a folder with a manifest is a complete build.
   output.write(MANIFEST, `${JSON.stringify(manifest, null, 1)}\n`);

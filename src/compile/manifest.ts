@@ -1,4 +1,5 @@
 import type { WrittenModel } from "../ir/onnx/index.ts";
+import type { SamplingFacts } from "../passes/pass.ts";
 import type { GraphSet } from "../runtime/index.ts";
 
 /** One file of a build. Paths are relative to the build folder and use `/`. */
@@ -24,6 +25,8 @@ export interface Manifest {
   readonly models: { readonly [path: string]: readonly ManifestTensor[] };
   /** Components that are several graphs, by the path of their description; absent where there are none. */
   readonly graphs?: { readonly [path: string]: GraphSet };
+  /** What samplers may know of a denoiser, by the path of its model or description; absent where there is nothing. */
+  readonly sampling?: { readonly [path: string]: SamplingFacts };
 }
 
 function sorted<T>(by: { readonly [path: string]: T }): { readonly [path: string]: T } {
@@ -42,5 +45,6 @@ export function makeManifest(parts: Omit<Manifest, "schema">): Manifest {
     files: [...parts.files].sort(byPath),
     models: sorted(parts.models),
     ...(parts.graphs !== undefined && { graphs: sorted(parts.graphs) }),
+    ...(parts.sampling !== undefined && { sampling: sorted(parts.sampling) }),
   };
 }

@@ -4,6 +4,7 @@ import { findPass, passGroups } from "../passes/index.ts";
 import type { Bindings } from "../passes/pass.ts";
 import { finishPlan, legalisePlan } from "../targets/legalise.ts";
 import type { Target } from "../targets/target.ts";
+import { checkOrder } from "./order.ts";
 import { checkComponents, componentStages } from "./recipe/components.ts";
 import { stagesFor } from "./recipe/resolve.ts";
 import type { ResolvedRecipe, Stage } from "./recipe/types.ts";
@@ -73,6 +74,7 @@ function stepsFor(input: PlanInput, component: ComponentInfo, target: Target): P
   const wanted = { ...recipe.shape, ...recipe.targets.get(target.id)?.shape };
   const asked = Object.fromEntries(Object.entries(wanted).filter(([dim]) => component.dims.includes(dim)));
   const stages = stagesOf(input, component, target);
+  checkOrder(stages);
   const lossy = getsLossy(input, component);
   const isExact = (p: PlannedPass): boolean => findPass(p.pass)?.effect === "exact";
   const firstLossy = stages.findIndex((p) => !isExact(p));
@@ -111,7 +113,7 @@ function getsLossy(input: PlanInput, component: ComponentInfo): boolean {
 
 /**
  * Resolves what will be done, in order, without touching a file. Errors: SHAPE_DIM_UNKNOWN, SHAPE_NEEDED,
- * COMPONENT_UNKNOWN, and recipe errors of a pass's options.
+ * COMPONENT_UNKNOWN, PASS_ORDER, and recipe errors of a pass's options.
  */
 export function plan(input: PlanInput): Plan {
   checkDims(input);

@@ -1,6 +1,6 @@
 import type { Dense } from "../ir/evaluator.ts";
 import type { Model } from "../ir/graph.ts";
-import type { Bindings } from "../passes/pass.ts";
+import type { Bindings, SamplingFacts } from "../passes/pass.ts";
 import { countNodes, type PassReport } from "../passes/runner.ts";
 import type { ComponentPass, ComponentReport, Downgrade, Exactness } from "../report/types.ts";
 import type { Runtime } from "../runtime/index.ts";
@@ -35,6 +35,8 @@ export interface Built {
   readonly exactness: Exactness | null;
   readonly notes: readonly string[];
   readonly written: WrittenComponent;
+  /** What passes left for whoever samples. */
+  readonly sampling: SamplingFacts;
 }
 
 /** What building needs besides the plan. */
@@ -160,6 +162,7 @@ async function buildOne(
   const written =
     graphs === null ? await writeComponent(chain.model, path, how) : await writeGraphSet(graphs, path, how);
   const model = graphs?.models[0] ?? chain.model;
+  const reports = [...shared.reports, ...chain.passes];
   ctx.counter.done++;
   const before = flopsOf(component.model, shape);
   const after = flopsOf(model, shape);
@@ -174,10 +177,11 @@ async function buildOne(
       shape,
       fidelity: null,
     },
-    passes: [...shared.reports, ...chain.passes].map((p) => ({ component: name, ...p })),
+    passes: reports.map(({ published: _, ...p }) => ({ component: name, ...p })),
     exactness,
     notes: note === null ? [] : [note],
     written,
+    sampling: Object.assign({}, ...reports.map((r) => r.published ?? {})),
   };
 }
 

@@ -69,6 +69,9 @@ export const compileCodes = {
     (d) =>
       `found pass "${d.pass}", expected one of ${names(d.known)}${d.nearest === null ? "" : `; did you mean "${d.nearest}"?`}`,
   ),
+  PASS_ORDER: error<{ pass: string; after: string; why: string }>(
+    (d) => `the recipe runs ${d.pass} after ${d.after}, expected it before: ${d.why}. Change their order.`,
+  ),
   NO_LOSSY_COMPONENT: warning<{ known: readonly string[] }>(
     (d) =>
       `the recipe has lossy passes for none of the components ${names(d.known)}, so only exact ones run. Name them under "components" to change that.`,

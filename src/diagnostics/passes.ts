@@ -13,6 +13,14 @@ export const passesCodes = {
     (d) =>
       `${d.pass} is given a format for "${d.name}", which is none of the ${d.count} layers with a weight.${d.nearest === null ? "" : ` Did you mean "${d.nearest}"?`} Expected node names as \`diffpress inspect\` lists them.`,
   ),
+  SPARSE_CONFLICT: error<{ option: string; value: string; why: string }>(
+    (d) =>
+      `quantize-weights is given sparse together with ${d.option}: ${d.value}. Expected method gptq or rounding and no branch, because ${d.why}.`,
+  ),
+  TIMESTEPS_TOO_CLOSE: error<{ timesteps: string; dtype: string }>(
+    (d) =>
+      `freeze-time is given timesteps that cannot be told apart as ${d.dtype}: ${d.timesteps}. Expected integers for integer inputs, and at least 0.002 between others.`,
+  ),
   ALLOCATION_IMPOSSIBLE: error<{ limit: number; least: number; unit: string }>(
     (d) =>
       `the budget leaves ${d.limit} ${d.unit} for the weights, and their smallest forms together take ${d.least}. Raise the budget, allow smaller formats, or lift the guards.`,
@@ -20,5 +28,9 @@ export const passesCodes = {
   ALLOCATION_SHAPES_OPEN: error<{ node: string }>(
     (d) =>
       `how often "${d.node}" multiplies is unknown, because its shapes are open. Expected fixed shapes for a budget in multiplications: give them with --shape, or use bytes or averageBits.`,
+  ),
+  ALLOCATION_LATENCY_UNKNOWN: error<{ target: string | null }>(
+    (d) =>
+      `a budget of latency needs estimates of how long layers take, and there are none ${d.target === null ? "without a target" : `for ${d.target}`}. Expected a CPU target; use bytes, averageBits or flopBits elsewhere.`,
   ),
 };

@@ -8,8 +8,10 @@ import { removeDead } from "./clean/remove-dead.ts";
 import { simplify } from "./clean/simplify.ts";
 import { specialiseShapes } from "./clean/specialise-shapes.ts";
 import { convertFloat } from "./convert/convert-float.ts";
+import { factorizeAttention } from "./factorize/factorize-attention.ts";
 import { factorizeConv } from "./factorize/factorize-conv.ts";
 import { factorizeLinear } from "./factorize/factorize-linear.ts";
+import { freezeTime } from "./freeze/freeze-time.ts";
 import { fuseActivation } from "./fuse/fuse-activation.ts";
 import { fuseAffine } from "./fuse/fuse-affine.ts";
 import { fuseAttention } from "./fuse/fuse-attention.ts";
@@ -34,6 +36,8 @@ import { correctOutput } from "./quantize/correct-output.ts";
 import { quantizeDynamic } from "./quantize/quantize-dynamic.ts";
 import { quantizeWeights } from "./quantize/quantize-weights.ts";
 import { quantizeStatic } from "./quantize/static/quantize-static.ts";
+import { shareBases } from "./share/share-bases.ts";
+import { sparsifyWeights } from "./sparsify/sparsify-weights.ts";
 
 /**
  * Every pass, one line each, in the order the docs list them. Help, docs pages and the recipe schema come from here;
@@ -62,6 +66,10 @@ export const passes = [
   shortenNames,
   factorizeLinear,
   factorizeConv,
+  factorizeAttention,
+  freezeTime,
+  shareBases,
+  sparsifyWeights,
   pruneBlocks,
   pruneHeads,
   pruneFfn,

@@ -30,6 +30,23 @@ export interface Decision {
 /** Symbolic dim name (or `input.axis`) to length. */
 export type Bindings = Readonly<Record<string, number>>;
 
+/**
+ * What samplers may know of a compressed denoiser: the variance of the guided output's error, per timestep, ascending.
+ * Fields are columns of one table.
+ */
+export interface ResidualVariance {
+  readonly timesteps: readonly number[];
+  /** Mean square per element, in units of the output; of seeds that no correction was fitted on. */
+  readonly variance: readonly number[];
+  /** Guidance scale it was measured at. */
+  readonly guidance: number;
+}
+
+/** Facts about a build for whoever samples with it; they go into the manifest. */
+export interface SamplingFacts {
+  readonly residualVariance?: ResidualVariance;
+}
+
 /** What a pass may use. Nothing else may influence its result. */
 export interface PassContext {
   readonly model: Model;
@@ -60,6 +77,8 @@ export interface PassContext {
     original: Model,
   ): Promise<ReadonlyMap<string, CrossGram> | null>;
   decide(d: Decision): void;
+  /** Leaves facts for the manifest; later ones replace earlier ones of the same name. */
+  publish(facts: SamplingFacts): void;
 }
 
 /** Per value name: extremes over the whole trajectory (all seeds, all steps). */

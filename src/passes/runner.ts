@@ -9,7 +9,7 @@ import type { TensorReader } from "../ir/tensor.ts";
 import { verifyModel } from "../ir/verify.ts";
 import { modelBytes } from "../ir/weights.ts";
 import type { Target } from "../targets/target.ts";
-import type { Decision, Pass, PassContext, RangeStatistics } from "./pass.ts";
+import type { Decision, Pass, PassContext, RangeStatistics, SamplingFacts } from "./pass.ts";
 
 /** What a pass did, as the runner measured it. */
 export interface PassReport {
@@ -23,6 +23,8 @@ export interface PassReport {
   readonly bytesBefore: number;
   readonly bytesAfter: number;
   readonly changed: boolean;
+  /** What the pass published; absent when nothing. */
+  readonly published?: SamplingFacts;
   readonly decisions: readonly Decision[];
 }
 
@@ -128,6 +130,7 @@ export async function runPass(
   const debug = options.debug ?? 0;
   const lastGood = debug >= 2 ? printGraph(model) : null;
   const decisions: Decision[] = [];
+  let published: SamplingFacts = {};
   let cached: { version: number; graph: Graph; shapes: InferredShapes } | null = null;
   const ctx: PassContext = {
     model,
@@ -148,6 +151,9 @@ export async function runPass(
       return cached.shapes;
     },
     decide: (d) => decisions.push(d),
+    publish: (facts) => {
+      published = { ...published, ...facts };
+    },
   };
   const nodesBefore = countNodes(model.graph);
   const bytesBefore = modelBytes(model);
@@ -181,6 +187,7 @@ export async function runPass(
     bytesBefore,
     bytesAfter: modelBytes(model),
     changed,
+    ...(Object.keys(published).length > 0 && { published }),
     decisions: mergeDecisions(decisions),
   };
 }

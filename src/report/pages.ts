@@ -107,6 +107,8 @@ export function targetPage(target: Target): string {
         ["computes in", target.compute.join(", ")],
         ["alignment", `${target.align.channels} channels, ${target.align.bytes} bytes`],
         ["integer arithmetic", integerCell(target)],
+        ["weights in codebooks", target.palettes],
+        ["zeros in weights", target.sparsity.note],
         ["inputs kept fp32 in half-precision builds", islands.join(", ") || "none"],
         ["operators kept fp32 in half-precision builds", target.half.f32Ops.join(", ") || "none"],
       ],

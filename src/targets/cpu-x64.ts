@@ -27,7 +27,7 @@ export const cpuX64: Target = {
     w8: {
       gemm: "fold-channel",
       conv: "fold-channel",
-      note: "a size format: weights are widened to fp32 when the model loads, so it runs at fp32 speed in fp32 memory",
+      note: "a size format: widened to fp32 when the model loads, at fp32 speed in fp32 memory",
     },
     w4: {
       gemm: "matmul-nbits",
@@ -60,6 +60,12 @@ export const cpuX64: Target = {
     perChannel: true,
     dynamic: true,
     saturates: true,
+  },
+  palettes:
+    "a size format: codebooks are looked up when the model loads, so weights take fp32 memory and run at fp32 speed",
+  sparsity: {
+    fast: [],
+    note: "kernels are dense: zeros cost time and memory like other weights, and sparse_initializer is expanded when the model loads",
   },
   half: {
     keepF32Inputs: [
@@ -228,6 +234,22 @@ export const cpuX64: Target = {
       source: ORT,
       checked: "2026-11-23",
       measured: true,
+    },
+    {
+      field: "palettes",
+      claim:
+        "Gather of a constant codebook by constant indices behind Cast and Add folds to one dense weight when the session is made",
+      source: "onnxruntime-node 1.30.0, CPU execution provider",
+      checked: "2026-11-26",
+      measured: true,
+    },
+    {
+      field: "sparsity",
+      claim:
+        "kernels of products and convolutions are dense and sparse initializers are expanded to dense ones when the model loads",
+      source: "onnxruntime MLAS and graph loading sources; issues 5540 and 5578 of onnxruntime",
+      checked: "2026-11-26",
+      measured: false,
     },
     {
       field: "half",

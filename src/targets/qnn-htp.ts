@@ -53,6 +53,12 @@ export const qnnHtp: Target = {
     dynamic: false,
     saturates: false,
   },
+  palettes:
+    "a size format: codebooks are looked up before the graph is compiled, so weights take float memory and run at float speed",
+  sparsity: {
+    fast: [],
+    note: "the converter keeps weights dense: zeros cost time and memory like other weights",
+  },
   half: {
     keepF32Inputs: [
       { op: "Resize", inputs: [1, 2] },
@@ -204,6 +210,21 @@ export const qnnHtp: Target = {
       claim: "onnxruntime's own helper for this NPU writes 16-bit activations and 8-bit weights (w8a16)",
       source: DOCS,
       checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "palettes",
+      claim:
+        "constant folding of the runtime happens before nodes are given to a provider, so a looked-up weight reaches the compiler dense",
+      source: "onnxruntime graph optimizer sources",
+      checked: "2026-11-26",
+      measured: false,
+    },
+    {
+      field: "sparsity",
+      claim: "the execution provider has no option for weight sparsity",
+      source: "onnxruntime QNN provider sources",
+      checked: "2026-11-26",
       measured: false,
     },
     {

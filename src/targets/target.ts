@@ -1,4 +1,5 @@
 import type { DType } from "../ir/dtype.ts";
+import type { PatternName } from "../numeric/sparsify/pattern.ts";
 
 /** A claim about a runtime with where it comes from. `measured` means re-tested on the pinned onnxruntime-node. */
 export interface Source {
@@ -115,6 +116,10 @@ export interface Target {
   /** `null`: the target has no integer arithmetic that is worth writing; `integerWhy` says why. */
   readonly integer: IntegerSupport | null;
   readonly integerWhy?: string;
+  /** What a weight looked up in a codebook saves there: disk, memory or time. */
+  readonly palettes: string;
+  /** Patterns of zeros in dense weights that kernels skip, and what a user should know about zeros there. */
+  readonly sparsity: { readonly fast: readonly PatternName[]; readonly note: string };
   readonly half: HalfRules;
   /** Channel multiple kernels like, and alignment of external data in bytes. */
   readonly align: { readonly channels: number; readonly bytes: number };

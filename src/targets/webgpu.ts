@@ -48,6 +48,12 @@ export const webgpu: Target = {
   },
   integer: null,
   integerWhy: "the provider has no kernel for QuantizeLinear, so activations stay float",
+  palettes:
+    "a size format: codebooks are looked up when the model loads, so weights take float memory and run at float speed",
+  sparsity: {
+    fast: [],
+    note: "shaders are dense: zeros cost time and memory like other weights",
+  },
   half: {
     keepF32Inputs: [
       { op: "Resize", inputs: [1, 2] },
@@ -190,6 +196,21 @@ export const webgpu: Target = {
       claim: "QuantizeLinear and DynamicQuantizeMatMul are not registered; DequantizeLinear is, for weights",
       source: PROBE,
       checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "palettes",
+      claim:
+        "constant folding of the runtime happens before nodes are given to a provider, so a looked-up weight reaches the shaders dense",
+      source: "onnxruntime graph optimizer sources",
+      checked: "2026-11-26",
+      measured: false,
+    },
+    {
+      field: "sparsity",
+      claim: "matrix and convolution shaders have no sparse form",
+      source: "onnxruntime WebGPU provider sources",
+      checked: "2026-11-26",
       measured: false,
     },
     {

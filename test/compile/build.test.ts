@@ -87,6 +87,29 @@ describe("a build of the bundled pipeline", () => {
     expect(downgrade("text_encoder")).toMatchObject({ from: "w8", to: "f16" });
   });
 
+  it("tells samplers in the manifest what is left of the error, and its report stays valid", async () => {
+    const out = await build("sampling", {
+      recipe: {
+        extends: "exact",
+        calibration: { steps: 2, samples: 2 },
+        passes: ["clean", { "quantize-weights": { format: "w4", score: false } }, "correct-output"],
+        targets: { "cpu-x64": {} },
+      },
+    });
+    const { sampling } = manifestOf(out);
+    expect(Object.keys(sampling!)).toEqual(["cpu-x64/unet/model.onnx"]);
+    const { timesteps, variance, guidance } = sampling!["cpu-x64/unet/model.onnx"]!.residualVariance!;
+    expect(timesteps).toHaveLength(2);
+    expect(timesteps[0]).toBeLessThan(timesteps[1]!);
+    expect(guidance).toBe(2.5);
+    for (const v of variance) {
+      expect(v).toBeGreaterThan(1e-8);
+      expect(v).toBeLessThan(0.1);
+    }
+    const validate = new Ajv2020({ strict: false }).compile(reportSchema() as object);
+    expect(validate(json(join(out, "report.json"))), JSON.stringify(validate.errors)).toBe(true);
+  });
+
   it("keeps dims symbolic where it may and fixes them where it must", async () => {
     const out = await build("shapes", { targets: ["cpu-x64", "qnn-htp"] });
     const shape = async (target: string): Promise<unknown> => {

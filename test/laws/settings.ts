@@ -23,6 +23,7 @@ export interface Setting {
 const EXERCISES: Readonly<Record<string, (subject: Subject) => Readonly<Record<string, Json>>>> = {
   "specialise-shapes": (subject) => ({ dims: subject.fixture.dims }),
   "dedupe-weights": () => ({ minBytes: 1 }),
+  "freeze-time": () => ({ timesteps: Array.from({ length: 1000 }, (_, t) => t), always: true }),
   "quantize-dynamic": () => ({ minElements: 1, minRows: 1, guards: false }),
   ...Object.fromEntries(
     ["prune-heads", "prune-ffn", "prune-channels", "prune-structures"].map((name) => [

@@ -41,6 +41,7 @@ export async function apply(model: Model, ...steps: [Pass<never>, unknown?][]): 
         return known.shapes;
       },
       decide: (d) => decisions.push(d),
+      publish: () => {},
     });
   }
   return decisions;

@@ -19,6 +19,8 @@ function claimed(t: Target): string[] {
     "compute",
     ...Object.keys(t.spelling).map((s) => `spelling.${s}`),
     "integer",
+    "palettes",
+    "sparsity",
     "half",
     "align",
   ];

@@ -147,6 +147,8 @@ export const convOps: readonly OpSpec[] = [
     ...base,
     op: "QLinearConv",
     versions: [10],
+    // Weight and its zero point, with `session.x64quantprecision`.
+    ownConstants: [3, 5],
     inputs: count(8, 9),
     infer: (ctx) => inferConv(ctx, ctx.dtype(7) ?? ctx.dtype(0), 0, 3),
     flops: convFlops(3),

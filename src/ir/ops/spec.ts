@@ -111,4 +111,6 @@ export interface OpSpec {
   weight?(node: Node, rank: (input: number) => number | null): WeightRole | null;
   /** Inputs that only steer shapes (Reshape's target, Slice's starts): kept in int64 and out of quantization. */
   readonly shapeInputs?: readonly number[];
+  /** Inputs whose constant no other node may share: onnxruntime replaces it for the node alone and fails on the second. */
+  readonly ownConstants?: readonly number[];
 }

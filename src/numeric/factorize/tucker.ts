@@ -109,11 +109,10 @@ function bases(p: TuckerProblem, ranks: TuckerRanks, sweeps: number) {
     leadingSvd(matrix(x, rows, x.length / rows), { rank }).left;
   let input = leading(byInput, channels, ranks.input);
   let output = leading(byOutput, outputs, ranks.output);
-  const project = (basis: Float64Array, rank: number, x: Float64Array): Float64Array =>
-    multiply(
-      matrix(basis, rank, basis.length / rank),
-      matrix(x, basis.length / rank, (x.length / basis.length) * rank),
-    );
+  const project = (basis: Float64Array, rank: number, x: Float64Array): Float64Array => {
+    const length = basis.length / rank;
+    return multiply(matrix(basis, rank, length), matrix(x, length, x.length / length));
+  };
   for (let s = 0; s < sweeps; s++) {
     // [input rank, outputs, taps] with outputs in front, then the same of the other mode.
     output = leading(

@@ -90,6 +90,8 @@ function addTile(c: View, memory: Float64Array, factor: number, t: Tile): void {
  */
 export function addMultiply(c: View, factor: number, a: Matrix, b: Matrix): void {
   if (a.columns !== b.rows) throw new Error(`${a.rows}×${a.columns} times ${b.rows}×${b.columns}`);
+  if (![a.rows, a.columns, b.columns].every(Number.isInteger))
+    throw new Error(`sizes of matrices are whole numbers, not ${a.rows}×${a.columns}×${b.columns}`);
   const { kernel, memory } = simd();
   const right = turned(b);
   for (let j0 = 0; j0 < b.columns; j0 += COLUMNS) {

@@ -6,11 +6,17 @@ import { solveRows } from "./triangular.ts";
 /** Rows shorter than this share of their length before projection are taken for dependent on those above. */
 const DEPENDENT = 1e-11;
 
+/** Share of a row's squared length that must be left for Cholesky QR, whose rounding grows with its inverse. */
+const DISTINCT = 1e-10;
+
 /** Cholesky QR: rows ← L⁻¹·rows with L·Lᵀ = rows·rowsᵀ; `null` when the rows are too dependent for it. */
 function choleskyPass(rows: Float64Array, count: number, length: number): Float64Array | null {
   const a = matrix(rows, count, length);
-  const l = cholesky(selfProduct(a), count);
+  const gram = selfProduct(a);
+  const l = cholesky(gram, count);
   if (l === null) return null;
+  // What is left of a row after those above it must stand out from rounding.
+  for (let at = 0; at < gram.length; at += count + 1) if (!(l[at]! ** 2 > DISTINCT * gram[at]!)) return null;
   // Columns of the result solve l·x = column, that is xᵀ·lᵀ = columnᵀ, for every row of the transpose.
   const inverse = new Float64Array(count * count);
   for (let i = 0; i < count; i++) inverse[i * count + i] = 1;

@@ -9,6 +9,8 @@ export interface RefineOptions {
   readonly damp: number;
   /** Passes over all integers and scales; it ends earlier when nothing changes. */
   readonly rounds: number;
+  /** Weights that may move, 1, and zeros that stay, 0; `null` when all may. */
+  readonly kept?: Uint8Array | null;
 }
 
 /** Rows worked on together: their residuals share every row of the Gram matrix that is read. */
@@ -37,7 +39,7 @@ function spread(h: View, t: Tile, steps: View, from: number, end: number): void 
 }
 
 /** Moves every integer to where the error is least while the others stay; returns how many moved. */
-function moveIntegers(p: BlockProblem, h: View, fit: BlockFit, t: Tile): number {
+function moveIntegers(p: BlockProblem, h: View, fit: BlockFit, t: Tile, kept: Uint8Array | null): number {
   const { columns: n, block } = p;
   const blocks = blocksOf(p);
   let moved = 0;
@@ -48,6 +50,7 @@ function moveIntegers(p: BlockProblem, h: View, fit: BlockFit, t: Tile): number 
       for (let k = from; k < end; k++) {
         const scale = fit.scale[(t.first + r) * blocks + Math.floor(k / block)]!;
         const at = (t.first + r) * n + k;
+        if (kept?.[at] === 0) continue;
         const q = fit.q[at]!;
         const wish = q * scale + t.residual[r * n + k]! / h.data[k * n + k]!;
         const to = nearest(wish, scale, 0, p.options.grid);
@@ -117,7 +120,7 @@ export function refine(p: BlockProblem, fit: BlockFit, options: RefineOptions): 
     const residual = product(part(viewOf(delta, rows, columns), first, first + n, 0, columns), view);
     const tile: Tile = { first, rows: n, residual };
     for (let round = 0; round < options.rounds; round++) {
-      const moved = moveIntegers(p, view, fit, tile) + moveScales(p, view, fit, tile);
+      const moved = moveIntegers(p, view, fit, tile, options.kept ?? null) + moveScales(p, view, fit, tile);
       if (moved === 0) break;
     }
   }

@@ -2,6 +2,8 @@ import type { Graph, Value } from "../../ir/graph.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import { type Tensor, type TensorReader, tensorBytes } from "../../ir/tensor.ts";
 import { definePass } from "../pass.ts";
+import { ownConstants } from "./own-constants.ts";
+import { shareTransposed } from "./transposed-twins.ts";
 
 /** Bytes compared before a whole tensor is read: enough to tell trained weights apart. */
 const PROBE_BYTES = 256;
@@ -32,8 +34,10 @@ async function equal(a: Tensor, b: Tensor, reader: TensorReader): Promise<boolea
 /** Groups of weights of one type, larger than what is compared in memory anyway. */
 function candidates(graph: Graph, minBytes: number): Value[][] {
   const groups = new Map<string, Value[]>();
+  const own = ownConstants(graph);
   for (const v of graph.values()) {
-    if (v.init === null || graph.inputs.includes(v.id) || v.init.source.kind === "strings") continue;
+    if (v.init === null || own.has(v.id) || graph.inputs.includes(v.id) || v.init.source.kind === "strings")
+      continue;
     if (v.init.source.kind === "derived" || tensorBytes(v.init) < minBytes) continue;
     const key = `${v.init.dtype}[${v.init.dims}]`;
     const list = groups.get(key);
@@ -46,10 +50,11 @@ function candidates(graph: Graph, minBytes: number): Value[][] {
 export const dedupeWeights = definePass<{ minBytes: number }>({
   name: "dedupe-weights",
   family: "clean",
-  summary: "Stores weights that are equal byte for byte once",
+  summary: "Stores weights that are equal byte for byte, or each other's transposes, once",
   doc: `Weights of the same type and shape are told apart by their first ${PROBE_BYTES} bytes; only those that agree
-there are read and compared whole, so a model without duplicates costs next to nothing. Graph inputs that carry a
-default are left alone.`,
+there are read and compared whole, so a model without duplicates costs next to nothing. Two matrices that are each
+other's transposes become one where what reads the second can read the first turned around for free: a Gemm by its flag,
+a MatMul of two matrices as a Gemm. Graph inputs that carry a default are left alone.`,
   effect: "exact",
   options: {
     type: "object",
@@ -63,7 +68,7 @@ default are left alone.`,
       },
     },
   },
-  version: 1,
+  version: 2,
   async run(graph, options, ctx) {
     const patch = new PatchBuilder(graph, "dedupe-weights");
     for (const group of candidates(graph, options.minBytes)) {
@@ -93,5 +98,6 @@ default are left alone.`,
       }
     }
     patch.apply();
+    await shareTransposed(graph, options.minBytes, ctx);
   },
 });

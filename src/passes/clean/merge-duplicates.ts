@@ -4,6 +4,7 @@ import { opSpec } from "../../ir/ops/index.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { definePass } from "../pass.ts";
+import { ownConstants } from "./own-constants.ts";
 
 function tensorKey(t: Tensor): string | null {
   if (t.source.kind !== "inline") return null;
@@ -52,7 +53,7 @@ export const mergeDuplicates = definePass<Record<string, never>>({
   summary: "Merges nodes that compute the same thing (common subexpressions) and equal small constants",
   doc: `Nodes with the same operator, attributes and inputs are one node; operators that are commutative are compared
 with their inputs in any order. Nodes that may answer differently each time (random generators) and nodes with
-subgraphs are left alone. Constants held in memory are compared by content; large weights are the business of
+subgraphs are left alone. Constants held in memory are compared by content, but for those a runtime rewrites for their node; large weights are the business of
 \`dedupe-weights\`.`,
   effect: "exact",
   options: { type: "object", additionalProperties: false, properties: {} },
@@ -64,12 +65,13 @@ subgraphs are left alone. Constants held in memory are compared by content; larg
 });
 
 function mergeOnce(graph: Graph): number {
+  const own = ownConstants(graph);
   const patch = new PatchBuilder(graph, "merge-duplicates");
   const same = new Map<ValueId, ValueId>();
   const rep = (id: ValueId): ValueId => same.get(id) ?? id;
   const constants = new Map<string, ValueId>();
   for (const v of graph.values()) {
-    if (v.init === null || graph.inputs.includes(v.id)) continue;
+    if (v.init === null || graph.inputs.includes(v.id) || own.has(v.id)) continue;
     const key = tensorKey(v.init);
     if (key === null) continue;
     const first = constants.get(key);

@@ -127,6 +127,7 @@ async function ranksOf(
         : ranksAt(c, ratio, lengths, stepOf(ctx));
     });
   const rankable = all.map((c) => ({
+    name: c.site.layer.node.name,
     original: convolutionWork(c, lengths),
     candidates: () => candidates(c, lengths, ctx),
     probe: (ranks: TuckerRanks) => {

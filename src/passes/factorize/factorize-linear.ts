@@ -118,6 +118,7 @@ async function ranksOf(
   const { keep, ratio, rank } = o.budget;
   if (keep !== undefined) {
     const rankable = groups.map((g) => ({
+      name: nameOf(g),
       original: originalWork(g, lengths),
       candidates: () => candidates(g, lengths, ctx),
       probe: (r: number) => probeOf(g, r, ctx),

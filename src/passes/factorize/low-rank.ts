@@ -117,11 +117,16 @@ function secondAttrs({ form, layer }: Site): Node["attrs"] {
 export function writeFactors(graph: Graph, patch: PatchBuilder, g: Group, t: LowRankTensors): number[] {
   const [lead] = g.sites;
   const base = lead.layer.node.name || `w${lead.layer.value}`;
-  const down = firstNode(patch, lead, `${base}/down`, patch.constant(t.first, `${base}/down.weight`));
+  const down = firstNode(
+    patch,
+    lead,
+    `${base}/low-rank.down`,
+    patch.constant(t.first, `${base}/low-rank.down.weight`),
+  );
   return g.sites.map((site, i) => {
     const { node, role, value } = site.layer;
     const name = node.name || `w${value}`;
-    const second = patch.constant(t.seconds[i]!, `${name}/up.weight`);
+    const second = patch.constant(t.seconds[i]!, `${name}/low-rank.up.weight`);
     const inputs = node.inputs.map((id, k) =>
       k === role.activation ? down : k === role.input ? second : id,
     );
@@ -129,7 +134,7 @@ export function writeFactors(graph: Graph, patch: PatchBuilder, g: Group, t: Low
     if (graph.constant(value) !== null) patch.drop(value);
     const bias = layerBias(graph, site.layer);
     if (t.corrections.length > 0 && bias !== null)
-      correctBias(patch, bias, t.corrections[i]!, `${name}/up.bias`);
+      correctBias(patch, bias, t.corrections[i]!, `${name}/low-rank.up.bias`);
     return tensorBytes(t.seconds[i]!) + (i === 0 ? tensorBytes(t.first) : 0);
   });
 }

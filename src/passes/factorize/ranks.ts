@@ -7,6 +7,8 @@ import type { FactorizeOptions } from "./options.ts";
 
 /** Layers that are factored together, as allocation sees them. */
 export interface Rankable<Ranks> {
+  /** Name of the first layer, for reports. */
+  readonly name: string;
   readonly original: readonly ProductWork[];
   /** Ranks that pay, cheapest first, with the relative error each leaves. */
   candidates(): Promise<readonly Candidate<Ranks>[]>;
@@ -47,6 +49,28 @@ async function harms<Ranks>(
   return out;
 }
 
+/** Says which groups stay as they are, one line a reason. */
+function decideLeft(
+  left: Readonly<Record<"no-gain" | "allocation", readonly string[]>>,
+  ctx: Pick<PassContext, "decide">,
+): void {
+  const why = {
+    "no-gain": "at no rank do the factors take fewer operations and, by the target's cost model, less time",
+    allocation: "factors of other layers cost the output less",
+  };
+  for (const rule of ["no-gain", "allocation"] as const) {
+    const names = left[rule];
+    if (names.length > 0)
+      ctx.decide({
+        node: names.length === 1 ? names[0]! : "",
+        kind: "skipped",
+        rule,
+        why: why[rule],
+        count: names.length,
+      });
+  }
+}
+
 /** The ranks of every group under a share of all operations; `null` leaves it as it is. */
 export async function allocated<Ranks>(
   groups: readonly Rankable<Ranks>[],
@@ -66,6 +90,10 @@ export async function allocated<Ranks>(
       ? `${(100 * kept).toFixed(1)} % of the operations of ${groups.length} groups of layers are left`
       : `the smallest forms that pay leave ${(100 * kept).toFixed(1)} % of the operations, more than asked for`,
   });
+  const stay = [...groups.keys()].filter((i) => picks[i] === null);
+  const named = (paying: boolean): string[] =>
+    stay.filter((i) => found[i]!.length > 0 === paying).map((i) => groups[i]!.name);
+  decideLeft({ "no-gain": named(false), allocation: named(true) }, ctx);
   return picks.map((p, i) => (p === null ? null : found[i]![p]!.ranks));
 }
 

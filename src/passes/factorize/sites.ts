@@ -32,6 +32,15 @@ function formOf({ node, role, tensor }: Layer): Form | string {
   return role.outAxis === 1 ? "KN" : "NK";
 }
 
+/** Names that factorizations give to what comes before the last factor, which keeps the layer's name. */
+const INNER_FACTOR = /\/(low-rank\.down|tucker\.(down|core))$/;
+
+/** Whether a layer is a factor that a factorization has made. */
+function isFactor(graph: Graph, { node, role }: Layer): boolean {
+  const before = graph.producer(node.inputs[role.activation]);
+  return INNER_FACTOR.test(node.name) || (before !== undefined && INNER_FACTOR.test(before.name));
+}
+
 /** Layers that options and guards leave, in graph order; the others are decided on, with counts by reason. */
 export function sitesOf(pass: string, graph: Graph, o: FactorizeOptions, ctx: SiteContext): Site[] {
   const match = optionPattern(pass, "match", o.match);
@@ -51,6 +60,7 @@ export function sitesOf(pass: string, graph: Graph, o: FactorizeOptions, ctx: Si
       skip("selection", "its name is not selected by match and exclude", layer);
     else if (elementCount(tensor.dims) < o.minElements)
       skip("min-elements", `it has fewer than ${o.minElements} elements`, layer);
+    else if (isFactor(graph, layer)) skip("factor", "it is a factor already", layer);
     else if (o.guards && guard !== undefined)
       skip(`guard-${guard}`, `guards leave it as it is (${guard})`, layer);
     else if (graph.users(value).length > 1 || graph.isOutput(value))

@@ -10,7 +10,7 @@ import type { Site } from "./sites.ts";
 const MOST_CHANNELS = 4096;
 
 /** The covariance of a convolution's channels, which serves all taps alike. */
-export function channelRequest(graph: Graph, site: Site): GramRequest | null {
+function channelRequest(graph: Graph, site: Site): GramRequest | null {
   const channels = site.layer.tensor.dims[1]!;
   if (channels > MOST_CHANNELS) return null;
   return { layer: site.layer.node.name, value: graph.value(site.input).name, axis: 1, unfold: null };

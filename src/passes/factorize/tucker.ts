@@ -90,18 +90,19 @@ export function writeTucker(graph: Graph, patch: PatchBuilder, c: Convolution, t
       attrs,
     })[0];
   const point = { kernel_shape: intsAttr([1, 1]) };
-  const down = conv("down", input, t.input, point);
+  const down = conv("tucker.down", input, t.input, point);
   const core = patch.node({
     op: "Conv",
-    name: `${name}/core`,
-    inputs: [down, patch.constant(t.core, `${name}/core.weight`)],
+    name: `${name}/tucker.core`,
+    inputs: [down, patch.constant(t.core, `${name}/tucker.core.weight`)],
     attrs: Object.fromEntries(node.attrs),
   })[0];
-  const up = patch.constant(t.output, `${name}/up.weight`);
+  const up = patch.constant(t.output, `${name}/tucker.up.weight`);
   const inputs = node.inputs.map((id, k) => (k === role.activation ? core : k === role.input ? up : id));
   patch.replace(node, { inputs, attrs: new Map(Object.entries(point)) });
   if (graph.constant(value) !== null) patch.drop(value);
   const bias = layerBias(graph, layer);
-  if (t.correction !== null && bias !== null) correctBias(patch, bias, t.correction, `${name}/up.bias`);
+  if (t.correction !== null && bias !== null)
+    correctBias(patch, bias, t.correction, `${name}/tucker.up.bias`);
   return tensorBytes(t.input) + tensorBytes(t.core) + tensorBytes(t.output);
 }

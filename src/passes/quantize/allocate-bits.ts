@@ -1,18 +1,20 @@
 import type { Json } from "../../ir/tensor.ts";
-import { tensorBytes } from "../../ir/tensor.ts";
 import { definePass, type PassContext } from "../pass.ts";
-import { additivity } from "./allocate/additivity.ts";
 import { type Budget, priceOf } from "./allocate/budget.ts";
-import { type Candidates, candidatesOf } from "./allocate/candidates.ts";
-import { type Choosing, type Chosen, checkBudget, choose } from "./allocate/choose.ts";
+import { type AllocatedFormat, type Candidates, candidatesOf } from "./allocate/candidates.ts";
+import { type Chosen, checkBudget, choose } from "./allocate/choose.ts";
+import { dynamicRule } from "./allocate/dynamic.ts";
+import { checkAdditivity, explain, summarise } from "./allocate/explain.ts";
 import { outputBench, sensitivities, weightBench } from "./allocate/measure.ts";
-import { type Metric, metricDb } from "./allocate/metric.ts";
+import type { Metric } from "./allocate/metric.ts";
+import { writeDynamic } from "./dynamic.ts";
 import { type Choice, type QuantizeWeightsOptions, STRICTNESS, supportOf } from "./plan.ts";
 import { quantizeWeights } from "./quantize-weights.ts";
+import type { StaticLayer } from "./static/sites.ts";
 
 /** Options of `allocate-bits`. */
 export interface AllocateBitsOptions {
-  formats: readonly Choice[];
+  formats: readonly AllocatedFormat[];
   budget: Budget;
   metric: Metric;
   contentTolerance: number;
@@ -39,8 +41,14 @@ function weightOptions(given: Partial<QuantizeWeightsOptions>): QuantizeWeightsO
 }
 
 /** Formats the target can store, each that it cannot with a decision. */
-function storable(formats: readonly Choice[], ctx: PassContext): Choice[] {
+function storable(formats: readonly AllocatedFormat[], ctx: PassContext): AllocatedFormat[] {
   return formats.filter((f) => {
+    if (f === "a8w8") {
+      if (ctx.target?.integer?.dynamic === true) return true;
+      const why = ctx.target?.integerWhy ?? "the target does not run the operator";
+      ctx.decide({ node: "", kind: "skipped", rule: "format", why, from: f });
+      return false;
+    }
     const { gemm, conv, why } = supportOf(ctx.target, f);
     if (gemm !== null || conv !== null) return true;
     const reason = why ?? "the target does not support it";
@@ -49,69 +57,20 @@ function storable(formats: readonly Choice[], ctx: PassContext): Choice[] {
   });
 }
 
-const round = (x: number, digits = 2): number => Number(x.toFixed(digits));
-
-/** One line per weight: what every form would cost and harm alone, and which was taken. */
-function explain(c: Choosing, chosen: Chosen, ctx: PassContext): void {
-  for (const [i, w] of c.weights.entries()) {
-    const lines = w.options.map((o, k) => {
-      const db = round(metricDb(c.bench, c.damages[i]![k]!, "quality")!);
-      return `${o.format} ${o.bytes} bytes ${db} dB`;
-    });
-    const pick = w.options[chosen.picks[i]!]!;
-    const error = metricDb(c.bench, c.damages[i]![chosen.picks[i]!]!, "quality")!;
-    ctx.decide({
-      node: w.name,
-      kind: "applied",
-      rule: w.guard === null ? "allocate" : `allocate-guard-${w.guard}`,
-      why: `alone: ${lines.join(", ")}`,
-      from: w.tensor.dtype,
-      to: pick.format,
-      ...(w.shared.uses.length > 1 && { count: w.shared.uses.length }),
-      bytesBefore: tensorBytes(w.tensor),
-      bytesAfter: pick.bytes,
-      error: { metric: "sqnr-db", value: round(error) },
-    });
-  }
-}
-
-/** What was measured of the whole. */
-function summarise(c: Choosing, chosen: Chosen, ctx: PassContext): void {
-  const content = chosen.content === null ? "" : `, ${round(chosen.content)} dB of what the condition does`;
-  const bytes = c.weights.reduce((n, w, i) => n + w.options[chosen.picks[i]!]!.bytes, 0);
-  const elements = c.weights.reduce((n, w) => n + w.elements, 0);
-  ctx.decide({
-    node: "",
-    kind: "applied",
-    rule: "allocation",
-    why:
-      `${round(chosen.quality)} dB mean${content}, measured together at ${round((8 * bytes) / elements, 3)} bits a weight; ` +
-      `summed noises predicted ${round(chosen.predicted)} dB for ${round(chosen.measured)} dB of the objective (content share ${chosen.mix}); ` +
-      `${chosen.tried} neighbours measured, ${round(chosen.gained)} dB gained; ` +
-      `${chosen.price.toPrecision(3)} dB for one more of the budget's ${c.price.unit}`,
-    bytesAfter: bytes,
-    error: { metric: "sqnr-db", value: round(chosen.quality) },
-  });
-}
-
-async function checkAdditivity(c: Choosing, o: AllocateBitsOptions, ctx: PassContext): Promise<void> {
-  const found = await additivity(c.bench, c.weights, c.damages, { seed: ctx.seed, pairs: o.pairs });
-  if (found !== null)
-    ctx.decide({
-      node: "",
-      kind: "applied",
-      rule: "additivity",
-      why: `joint noise of ${found.pairs} seeded pairs is ${round(found.least)} to ${round(found.most)} of the sum of the single noises, median ${round(found.median)}`,
-    });
-}
-
 /** The assignment as `quantize-weights` takes it. */
 function assignment(weights: readonly Candidates[], chosen: Chosen): Record<string, Choice> {
   return Object.fromEntries(
-    weights.flatMap((w, i) =>
-      w.shared.uses.map((u): [string, Choice] => [u.layer.node.name, w.options[chosen.picks[i]!]!.format]),
-    ),
+    weights.flatMap((w, i) => {
+      const { format } = w.options[chosen.picks[i]!]!;
+      const stored = format === "a8w8" ? "f32" : format;
+      return w.shared.uses.map((u): [string, Choice] => [u.layer.node.name, stored]);
+    }),
   );
+}
+
+/** Layers that run on integers. */
+function onIntegers(weights: readonly Candidates[], chosen: Chosen): StaticLayer[] {
+  return weights.flatMap((w, i) => w.options[chosen.picks[i]!]!.dynamic?.layer ?? []);
 }
 
 export const allocateBits = definePass<AllocateBitsOptions>({
@@ -131,6 +90,12 @@ best (MixDQ, Zhao et al. 2024).
 That noises of single weights add up is checked on seeded pairs and reported. The solution is measured as a whole, and
 \`refine\` allocations around it too; the best one measured is kept. Bytes are those stored: data, scales, zero points.
 
+A budget of \`latency\` is one of estimated time on one core at the batch of the recorded calls (the cost table is fitted
+to measurements of AVX2 processors; ratios carry over better than milliseconds). Formats that only store weights smaller
+count as float there; \`a8w8\` is what buys time: DynamicQuantizeMatMul in place of linear layers with at least 16 rows,
+scored with its weight and its input rounded as the operator rounds them. Convolutions on integers are
+\`quantize-static\`'s, which has a floor instead of a budget.
+
 Layers behind a guard of \`quantize-weights\` get 8 bits or more unless \`guards\` is off. Without a trajectory to measure on,
 the error of each weight relative to its energy stands in, which knows nothing of sensitivity; the report says so.`,
   effect: "lossy",
@@ -141,11 +106,12 @@ the error of each weight relative to its energy stands in, which knows nothing o
     properties: {
       formats: {
         type: "array",
-        items: { enum: ["w2", "w4", "w8", "f16", "f32"] },
+        items: { enum: ["w2", "w4", "w8", "f16", "f32", "a8w8"] },
         minItems: 1,
         uniqueItems: true,
         default: ["w2", "w4", "w8", "f16"],
-        description: "Formats to choose from; those the target cannot store are left out.",
+        description:
+          "Formats to choose from; those the target cannot store are left out. a8w8: linear layers on integers whose inputs are rounded while they run, the only one that runs faster on CPUs.",
       },
       budget: {
         type: "object",
@@ -161,10 +127,16 @@ the error of each weight relative to its energy stands in, which knows nothing o
           },
           averageBits: { type: "number", exclusiveMinimum: 0 },
           flopBits: { type: "number", exclusiveMinimum: 0 },
+          latency: {
+            anyOf: [
+              { type: "number", exclusiveMinimum: 0 },
+              { type: "string", pattern: "^[0-9]+(\\.[0-9]+)?%$" },
+            ],
+          },
         },
         default: { averageBits: 6 },
         description:
-          "One of: bytes of all constants afterwards (a number, or a share of those before such as 30%); averageBits stored per allocated weight; flopBits, the same with weights counted by how often they multiply.",
+          "One of: bytes of all constants afterwards (a number, or a share of those before such as 30%); averageBits stored per allocated weight; flopBits, the same with weights counted by how often they multiply; latency in estimated milliseconds of a run on one core (a number, or a share of those before).",
       },
       metric: {
         enum: ["quality", "content", "both"],
@@ -228,13 +200,15 @@ the error of each weight relative to its energy stands in, which knows nothing o
   async run(graph, o, ctx) {
     const inner = weightOptions(o.weights);
     const formats = storable(o.formats, ctx);
-    const packed = formats.filter((f) => STRICTNESS.indexOf(f) <= STRICTNESS.indexOf("w8"));
+    const stored = formats.filter((f) => f !== "a8w8");
+    const packed = stored.filter((f) => STRICTNESS.indexOf(f) <= STRICTNESS.indexOf("w8"));
     const format = (packed.includes("w8") ? "w8" : (packed[0] ?? "w8")) as QuantizeWeightsOptions["format"];
-    const weights = packed.length === 0 ? [] : candidatesOf(formats, o.guards, inner, ctx);
+    const none = packed.length === 0 && stored.length === formats.length;
+    const weights = none ? [] : await candidatesOf(formats, o.guards, inner, ctx);
     if (weights.length === 0) {
-      const why = packed.length === 0 ? "the target stores none of the formats" : "no weight is selected";
+      const why = none ? "the target stores none of the formats" : "no weight is selected";
       ctx.decide({ node: "", kind: "skipped", rule: "allocation", why });
-      if (packed.length === 0) await quantizeWeights.run(graph, { ...inner, format }, ctx);
+      if (none) await quantizeWeights.run(graph, { ...inner, format }, ctx);
       return;
     }
     const price = priceOf(o.budget, weights, ctx);
@@ -254,11 +228,12 @@ the error of each weight relative to its energy stands in, which knows nothing o
       const damages = await sensitivities(bench, weights);
       const { metric, contentTolerance, refine } = o;
       const choosing = { bench, weights, damages, price, metric, contentTolerance, refine };
-      if (ctx.oracle !== null) await checkAdditivity(choosing, o, ctx);
+      if (ctx.oracle !== null) await checkAdditivity(choosing, o.pairs, ctx);
       const chosen = await choose(choosing);
       explain(choosing, chosen, ctx);
       summarise(choosing, chosen, ctx);
       await quantizeWeights.run(graph, { ...inner, format, assign: assignment(weights, chosen) }, ctx);
+      await writeDynamic(onIntegers(weights, chosen), dynamicRule(ctx), "allocate-bits", ctx);
     } finally {
       await bench.release();
     }

@@ -78,8 +78,11 @@ exactly as fitted.
 
 Seeds are held out in turn: a timestep whose held-out seeds do not improve keeps the identity, and nothing is written when
 the mean gain is below \`minGain\`. \`mmse\` instead of \`ptqd\` minimises the squared error, but shrinks the spread of the
-output. What remains of the error is reported per timestep as its variance; a stochastic sampler may subtract it from the
-noise it adds, a deterministic one has no use for it.
+output. What remains of the error is reported per timestep, and the manifest has it as a table under
+\`sampling.<model>.residualVariance\` (\`timesteps\`, \`variance\`, \`guidance\`): the mean square per element of the
+guided output's error on held-out seeds, with the correction where one is written. A stochastic sampler takes it from the
+noise it adds: where its step multiplies the output by λ and adds noise of deviation σ, it adds √max(0, σ² - λ²·variance)
+instead. For DDIM λ = √(1 - ᾱ' - σ²) - √(ᾱ'(1 - ᾱ)/ᾱ), ᾱ' that of the next step. A deterministic sampler has no use for it.
 
 It runs last, after everything that changes the output. Without a sampled trajectory it does nothing.`,
   effect: "lossy",
@@ -133,9 +136,17 @@ It runs last, after everything that changes the output. Without a sampled trajec
       return skip("nothing-to-correct", "the output is that of the original");
     const gained = gainOf(steps);
     const helping = steps.filter((s) => s.helps).length;
+    const baked = helping > 0 && gained >= o.minGain;
+    ctx.publish({
+      residualVariance: {
+        timesteps: steps.map((s) => s.timestep),
+        variance: steps.map((s) => (baked ? s.after : s.before) / s.count),
+        guidance: oracle.guidance,
+      },
+    });
     const summary = `${helping} of ${steps.length} timesteps improve, ${round(gained)} dB on average over held-out seeds`;
     for (const s of steps) reportStep(s, oracle.output, ctx);
-    if (helping === 0 || gained < o.minGain) return skip("not-helping", summary);
+    if (!baked) return skip("not-helping", summary);
     const dims = oracle.calls[0]!.outputs.get(oracle.output)!.dims;
     const { axis, count } = channelsOf(dims);
     const length = ctx.shapes().shape(at.output)?.[axis];

@@ -1,11 +1,14 @@
 import type { StatisticsRequest } from "../../calibrate/statistics/types.ts";
+import { fail } from "../../diagnostics/index.ts";
 import { elementCount } from "../../ir/dtype.ts";
 import type { Graph } from "../../ir/graph.ts";
+import type { SparseFit } from "../../numeric/quantize/fit-weight.ts";
+import { misfit, patternOf } from "../../numeric/sparsify/pattern.ts";
 import { fittable, type WeightFit } from "../../targets/lower/weights.ts";
 import type { PassContext } from "../pass.ts";
 import { gramRequest, inputsOf, type LayerInputs } from "./grams.ts";
 import { type LayerBias, layerBias } from "./layer-bias.ts";
-import type { Choice, QuantizeWeightsOptions, Shared } from "./plan.ts";
+import { type Choice, isLifted, type QuantizeWeightsOptions, type Shared } from "./plan.ts";
 
 /** Share of the mean diagonal added to Gram matrices, GPTQ's usual 1 %. */
 const DAMP = 0.01;
@@ -13,12 +16,52 @@ const DAMP = 0.01;
 /** Passes of coordinate descent: later ones gain less than 0.02 dB. */
 const ROUNDS = 4;
 
+/** Share of zeros where only the pattern is given. */
+const HALF = 0.5;
+
 /** Which methods look at the inputs of a layer. */
 const NEEDS_DATA = { rtn: false, hqq: false, gptq: true, rounding: true, palette: true } as const;
 
 /** Whether options ask for statistics at all. */
 export function needsData(o: Pick<QuantizeWeightsOptions, "method">): boolean {
   return NEEDS_DATA[o.method];
+}
+
+/** Fails with SPARSE_CONFLICT where other options leave no room for zeros. */
+export function checkSparse(o: QuantizeWeightsOptions): void {
+  if (o.sparse === null) return;
+  if (o.method !== "gptq" && o.method !== "rounding")
+    fail("SPARSE_CONFLICT", {
+      option: "method",
+      value: o.method,
+      why: "only error feedback fits zeros and integers together",
+    });
+  if (o.lowRank > 0)
+    fail("SPARSE_CONFLICT", {
+      option: "lowRank",
+      value: String(o.lowRank),
+      why: "the branch fills the zeros again",
+    });
+}
+
+/** The zeros a layer gets: none where it is guarded or does not fit the pattern, which `fallBack` is told. */
+function sparseOf(s: Shared, o: QuantizeWeightsOptions, left: (why: string) => void): SparseFit | null {
+  if (o.sparse === null) return null;
+  const { layer } = s.uses[0]!;
+  const guarded = s.uses.find(({ guard }) => guard !== null && !isLifted(guard, s.format));
+  if (guarded !== undefined) {
+    left(`guarded layers stay dense (${guarded.guard})`);
+    return null;
+  }
+  const { tensor, role } = layer;
+  const { pattern, ratio = HALF } = o.sparse;
+  const [rows, channels] = [tensor.dims[role.outAxis]!, tensor.dims[role.inAxis]!];
+  const why = misfit(patternOf(pattern, ratio), rows, channels);
+  if (why !== null) {
+    left(why);
+    return null;
+  }
+  return { pattern, ratio, taps: elementCount(tensor.dims) / (rows * channels) };
 }
 
 /** Whether a format is one of integers. */
@@ -52,8 +95,8 @@ export type Fallbacks = Map<string, string[]>;
 const PLAIN: Fitting = { fit: null, method: "rtn", bias: null };
 
 /** Rounding to nearest, with the branch when one is asked for. */
-function without(base: Pick<WeightFit, "damp" | "actOrder" | "rounds" | "rank">): Fitting {
-  if (base.rank === 0) return PLAIN;
+function without(base: Pick<WeightFit, "damp" | "actOrder" | "rounds" | "rank" | "sparse">): Fitting {
+  if (base.rank === 0 && base.sparse === null) return PLAIN;
   return { fit: { ...base, method: "nearest", gram: null, mean: null }, method: "rtn", bias: null };
 }
 
@@ -87,11 +130,14 @@ export function fittingOf(
     const names = fallbacks.get(why) ?? [];
     fallbacks.set(why, [...names, layer.node.name]);
   };
+  const sparse = sparseOf(s, o, (why) =>
+    ctx.decide({ node: layer.node.name, kind: "skipped", rule: "sparse", why, to: "dense" }),
+  );
   if (!fittable({ tensor: layer.tensor, ...layer.role })) {
     fallBack("the output channels lie between summed axes");
     return PLAIN;
   }
-  const base = { damp: DAMP, actOrder: o.actOrder, rounds: ROUNDS, rank: o.lowRank };
+  const base = { damp: DAMP, actOrder: o.actOrder, rounds: ROUNDS, rank: o.lowRank, sparse };
   if (o.method === "hqq" && o.symmetric) {
     fallBack("HQQ chooses zero points, and symmetric grids have none to choose");
     return without(base);
@@ -131,7 +177,7 @@ export function decideFallbacks(fallbacks: Fallbacks, o: QuantizeWeightsOptions,
       rule: "weight-method",
       why,
       from: o.method,
-      to: "rtn",
+      to: o.sparse === null ? "rtn" : "rtn, zeros by magnitude",
       count: names.length,
     });
 }

@@ -3,6 +3,7 @@ import { fail } from "../../diagnostics/index.ts";
 import { elementCount } from "../../ir/dtype.ts";
 import type { Graph, NodeId, ValueId } from "../../ir/graph.ts";
 import { tensorBytes } from "../../ir/tensor.ts";
+import type { PatternName } from "../../numeric/sparsify/pattern.ts";
 import type { FormatSupport, Target, WeightFormat } from "../../targets/target.ts";
 import type { PassContext } from "../pass.ts";
 import { type Guard, guardedLayers } from "./guards.ts";
@@ -17,6 +18,11 @@ export interface QuantizeWeightsOptions {
   sequential: number;
   steer: boolean;
   lowRank: number;
+  /** Output and input channels that share a codebook; 0 for all. */
+  codebookOutputs: number;
+  codebookInputs: number;
+  /** Zeros fitted together with the integers of layers that are not guarded. */
+  sparse: { readonly pattern: PatternName; readonly ratio?: number } | null;
   block: 16 | 32 | 64 | 128;
   symmetric: boolean;
   search: "none" | "mse" | "l2.4";
@@ -177,7 +183,7 @@ export interface Shared {
 }
 
 /** Groups layers by weight; weights that cannot change for all their readers are decided on and left out. */
-export function shared(graph: Graph, plans: readonly Plan[], ctx: PlanContext): Shared[] {
+export function shared(graph: Graph, plans: readonly Plan[], ctx: Pick<PlanContext, "decide">): Shared[] {
   const byValue = new Map<ValueId, Plan[]>();
   for (const p of plans) {
     const list = byValue.get(p.layer.value);

@@ -1,15 +1,8 @@
-import { PatchBuilder } from "../../ir/patch.ts";
-import { f32Tensor } from "../../ir/tensor.ts";
-import type { Dim } from "../../ir/types.ts";
 import type { SaturationRule } from "../../numeric/quantize/saturation.ts";
-import { asF32 } from "../../runtime/kernels/elements.ts";
-import { quantizeScaled } from "../../runtime/kernels/quantize-scaled.ts";
-import { dynamicMatMul } from "../../targets/lower/integer.ts";
-import { importContrib } from "../fuse/driver.ts";
-import { definePass, type PassContext } from "../pass.ts";
+import { definePass } from "../pass.ts";
+import { dynamicObstacle, writeDynamic } from "./dynamic.ts";
 import { optionPattern } from "./pattern.ts";
-import { findSites, type Site, type StaticLayer } from "./static/sites.ts";
-import { fitWeight } from "./static/weights.ts";
+import { findSites, type StaticLayer } from "./static/sites.ts";
 
 /** Options of `quantize-dynamic`. */
 export interface QuantizeDynamicOptions {
@@ -22,61 +15,6 @@ export interface QuantizeDynamicOptions {
 }
 
 const NAME = "quantize-dynamic";
-
-/** Rows of a product that are known without its symbolic lengths, and whether there are some. */
-function rowsOf(shape: readonly Dim[] | null): { readonly least: number; readonly open: boolean } {
-  const rows = shape?.slice(0, -1) ?? null;
-  if (rows === null) return { least: 1, open: true };
-  const known = rows.filter((d) => typeof d === "number");
-  return { least: known.reduce((a, b) => a * b, 1), open: known.length < rows.length };
-}
-
-/** Why the layers of a site stay float; `null` when they are quantized. */
-function obstacle(
-  site: Site,
-  o: QuantizeDynamicOptions,
-  ctx: PassContext,
-): { readonly rule: string; readonly why: string } | null {
-  if (site.kind === "conv")
-    return { rule: "operator", why: "convolutions on dynamic 8-bit inputs are slower than in float" };
-  if (ctx.shapes().dtype(site.value) !== "f32")
-    return { rule: "input-type", why: "the operator takes float32 inputs" };
-  const { least, open } = rowsOf(ctx.shapes().shape(site.value));
-  if (least >= o.minRows) return null;
-  return {
-    rule: "min-rows",
-    why: open
-      ? `it is not known to have ${o.minRows} rows: other lengths are symbolic`
-      : `it has ${least} rows, fewer than ${o.minRows}`,
-  };
-}
-
-async function write(layer: StaticLayer, rule: SaturationRule, ctx: PassContext, patch: PatchBuilder) {
-  const { dtype, dims } = layer.weight;
-  const w = asF32({ dtype, dims, bytes: await ctx.reader.read(layer.weight) });
-  const factor = new Float32Array(layer.channels).fill(1);
-  const fit = fitWeight(w, layer, { factor, mean: new Float32Array(layer.channels), rule });
-  const bias =
-    layer.bias === null
-      ? null
-      : f32Tensor(
-          asF32({ dtype: layer.bias.dtype, dims: layer.bias.dims, bytes: await ctx.reader.read(layer.bias) }),
-        );
-  const scale = f32Tensor(fit.scale);
-  const { outAxis, inAxis } = layer;
-  const out = dynamicMatMul(patch, {
-    input: layer.input,
-    weight: quantizeScaled(layer.weight, { outAxis, inAxis, factor: f32Tensor(factor), scale }),
-    weightScale: scale,
-    bias,
-    node: layer.node.name,
-    name: `w${layer.output}`,
-  });
-  patch.redirect(layer.output, out);
-  patch.remove(layer.node.id);
-  if (layer.biasNode !== null) patch.remove(layer.biasNode.id);
-  return fit.error;
-}
 
 export const quantizeDynamic = definePass<QuantizeDynamicOptions>({
   name: NAME,
@@ -138,7 +76,7 @@ The pass does something only on targets that run the operator, and says so elsew
     },
   },
   version: 1,
-  async run(graph, o, ctx) {
+  async run(_graph, o, ctx) {
     const { target } = ctx;
     if (target?.integer?.dynamic !== true) {
       const why =
@@ -162,26 +100,12 @@ The pass does something only on targets that run the operator, and says so elsew
         rule: "guards",
         why: "first and last layers and the time path are quantized like the others",
       });
-    const patch = new PatchBuilder(graph, NAME);
-    const rule = target.integer.saturates ? o.saturation : "none";
+    const able: StaticLayer[] = [];
     for (const site of sites) {
-      const why = obstacle(site, o, ctx);
-      for (const layer of site.layers) {
-        if (why !== null) {
-          ctx.decide({ node: layer.name, kind: "skipped", ...why });
-          continue;
-        }
-        const error = await write(layer, rule, ctx, patch);
-        ctx.decide({
-          node: layer.name,
-          kind: "applied",
-          rule: "dynamic-matmul",
-          from: "f32",
-          to: "a8w8",
-          error: { metric: "sqnr-db", value: Math.round(-1000 * Math.log10(Math.max(error, 1e-30))) / 100 },
-        });
-      }
+      const why = dynamicObstacle(site, o.minRows, ctx);
+      if (why === null) able.push(...site.layers);
+      else for (const layer of site.layers) ctx.decide({ node: layer.name, kind: "skipped", ...why });
     }
-    if (patch.apply()) importContrib(ctx.model);
+    await writeDynamic(able, target.integer.saturates ? o.saturation : "none", NAME, ctx);
   },
 });

@@ -1,7 +1,8 @@
+import { PATTERNS } from "../../numeric/sparsify/pattern.ts";
 import { convertFloatTo, halfNeedsRanges } from "../convert/convert-float.ts";
 import { raiseOpset } from "../legalise/convert-opset.ts";
 import { definePass } from "../pass.ts";
-import { needsData, requestFor } from "./fitting.ts";
+import { checkSparse, needsData, requestFor } from "./fitting.ts";
 import { formatsOf, plan, type QuantizeWeightsOptions, replaceFormat, shared, supportOf } from "./plan.ts";
 import { stagesOf } from "./stages.ts";
 import { storeWeights } from "./store.ts";
@@ -24,14 +25,16 @@ half-precision scale each. The range of a channel or block is not its extremes b
 \`palette\` look at the Gram matrix of every layer's input along sampled trajectories: an error made at one input is made
 up for at the later ones. \`rounding\` then moves single integers and scales as long as that lowers the error of the
 layer's output, the objective of AdaRound (arXiv:2004.10568) without its gradient descent. A bias that nothing else reads
-takes up the mean of the error. The report's figure of such a layer is the SQNR of its output as predicted from the Gram
+takes up the mean of the error: one mean over the whole trajectory, whatever the timestep; \`correct-output\` is what
+follows the timestep. The report's figure of such a layer is the SQNR of its output as predicted from the Gram
 matrix, about the mean where the bias is corrected; of other layers that of the weight. Layers whose inputs are in
 groups, or more than 4096, and models that cannot be sampled are rounded to nearest, and the report says so. Gram
 matrices know the timesteps that were sampled: time embeddings see few different inputs.
 
 \`sequential\` stores weights in stages. Layers of a later stage are observed in the network as it is by then, so that
 their Gram matrices are those of the inputs they will see, and their biases take up what the means of their outputs have
-moved by. On the bundled networks at 4 bits four stages gain about 0.3 dB of the output, twelve up to 0.6. \`steer\`
+moved by. On the bundled networks at 4 bits four stages gain about 0.3 dB of the output, twelve up to 0.6; at 2 bits
+four gain 1.5 dB on the transformer. \`steer\`
 also moves every weight towards the least-squares fit of the original output on those inputs, the aim of GPTAQ
 (arXiv:2504.02692). That lowers the error of each layer and fits networks of few layers; on the bundled ones it costs 0.2
 to 3 dB, because what it takes for signal is partly the noise of the prefix: every layer shrinks a little, all in the same
@@ -40,8 +43,13 @@ direction. The report's figure of a layer in a later stage is relative to what i
 \`lowRank\` puts a half-precision branch beside each weight, the best one for the layer's inputs (arXiv:2410.06040), in
 turn with the integers. At equal bytes smaller blocks usually gain more.
 
-\`palette\` stores an index per weight into one codebook per tensor and one scale per output, looked up when the model
-loads.
+\`sparse\` fits zeros and integers to one measure of error: weights are dropped and the rest repaired as
+\`sparsify-weights\` does it, then rounded with error feedback that makes up for both (\`gptq\`, \`rounding\`); the zero point
+stands for zero exactly. Weights that are zero already stay zero, under \`palette\` where a tenth of the weight is zero, unless a
+branch is put beside them. The zeros take the space of other integers: see \`sparsify-weights\` for what they are worth.
+
+\`palette\` stores an index per weight into a codebook and one scale per output, looked up when the model loads: one
+codebook per tensor, per band of output channels, per band of input channels, or per block of both.
 
 Guards, which options lift: weights below \`minElements\`, norm parameters and everything one-dimensional stay float; the
 first and last layer get half precision, because one of them at 8 bits costs more than the whole rest of the network;
@@ -94,6 +102,30 @@ format falls back to the one its descriptor names, and the report says so.`,
         maximum: 256,
         default: 0,
         description: "Rank of a half-precision branch beside every quantized weight that takes up its error.",
+      },
+      codebookOutputs: {
+        type: "integer",
+        minimum: 0,
+        default: 0,
+        description: "Output channels that share a codebook in method palette; 0 for all of a weight.",
+      },
+      codebookInputs: {
+        type: "integer",
+        minimum: 0,
+        default: 0,
+        description: "Input channels that share a codebook in method palette; 0 for all of a weight.",
+      },
+      sparse: {
+        type: ["object", "null"],
+        additionalProperties: false,
+        required: ["pattern"],
+        properties: {
+          pattern: { enum: [...PATTERNS] },
+          ratio: { type: "number", minimum: 0, maximum: 0.95 },
+        },
+        default: null,
+        description:
+          "Zeros fitted together with the integers, methods gptq and rounding: a pattern as in sparsify-weights and a share of zeros, half unless said.",
       },
       block: {
         enum: [16, 32, 64, 128],
@@ -168,8 +200,9 @@ format falls back to the one its descriptor names, and the report says so.`,
     const [first] = stagesOf(graph, shared(graph, plan(graph, o, silent), silent), o.sequential);
     return requestFor(graph, first!, ctx);
   },
-  version: 2,
+  version: 3,
   async run(graph, o, ctx) {
+    checkSparse(o);
     let support = supportOf(ctx.target, o.format);
     if (support.gemm === null && support.conv === null) {
       const to = support.fallback ?? "f32";
@@ -186,8 +219,6 @@ format falls back to the one its descriptor names, and the report says so.`,
       o = { ...o, format: to };
       support = supportOf(ctx.target, to);
     }
-    if (support.note !== undefined)
-      ctx.decide({ node: "", kind: "applied", rule: "weight-format", why: support.note, to: o.format });
     for (const [format, opset] of SMALL_INT_OPSET) {
       if (!formatsOf(o).has(format) || (ctx.model.opsets.get("") ?? 1) >= opset || raiseOpset(opset, ctx))
         continue;
@@ -201,6 +232,14 @@ format falls back to the one its descriptor names, and the report says so.`,
       });
       o = replaceFormat(o, format, "w8");
     }
-    await storeWeights(graph, shared(graph, plan(graph, o, ctx), ctx), o, ctx);
+    const weights = shared(graph, plan(graph, o, ctx), ctx);
+    const stored = weights.filter((w) => w.format === o.format).length;
+    if (support.note !== undefined && stored > 0) {
+      const why = `${stored} ${stored === 1 ? "weight" : "weights"} in ${o.format}: ${support.note}`;
+      ctx.decide({ node: "", kind: "applied", rule: "weight-format", why, to: o.format });
+    }
+    if (o.method === "palette" && ctx.target !== null && stored > 0)
+      ctx.decide({ node: "", kind: "applied", rule: "palette", why: ctx.target.palettes, to: o.format });
+    await storeWeights(graph, weights, o, ctx);
   },
 });

@@ -32,17 +32,19 @@ function decibels(signal: number, noise: number): number {
   return Math.min(CEILING_DB, 10 * Math.log10(signal / noise));
 }
 
+/** SQNR of a layer's output as a fit predicted it, in dB; `figures` are noise and signal first. */
+export async function predictedSqnr(figures: Tensor, reader: TensorReader): Promise<number> {
+  const bytes = await reader.read(figures);
+  const [noise, signal] = elementsOf({ dtype: figures.dtype, dims: figures.dims, bytes }) as Float64Array;
+  return rounded(decibels(signal!, noise!), 4);
+}
+
 /**
  * Predicted SQNR of the layer's output where a fit knows the inputs; else 10·log10(Σw² / Σ(ŵ-w)²) of the weight and what
  * its stored form stands for.
  */
 async function weightSqnr({ shape, restore, fitted }: Written, reader: TensorReader): Promise<number> {
-  if (fitted !== null) {
-    const { figures } = fitted;
-    const bytes = await reader.read(figures);
-    const [noise, signal] = elementsOf({ dtype: figures.dtype, dims: figures.dims, bytes }) as Float64Array;
-    return rounded(decibels(signal!, noise!), 4);
-  }
+  if (fitted !== null) return predictedSqnr(fitted.figures, reader);
   const sample = sampleOf(shape);
   const [a, b] = await Promise.all([floatsOf(sample.tensor, reader), floatsOf(restore(sample), reader)]);
   let signal = 0;

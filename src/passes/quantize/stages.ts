@@ -1,3 +1,4 @@
+import { elementCount } from "../../ir/dtype.ts";
 import type { Graph, NodeId, ValueId } from "../../ir/graph.ts";
 import { isInteger } from "./fitting.ts";
 import type { Shared } from "./plan.ts";
@@ -27,11 +28,11 @@ export function stagesOf(graph: Graph, all: readonly Shared[], count: number): r
   const integers = all.filter((s) => isInteger(s.format));
   if (count === 0 || integers.length === 0) return [[...all]];
   const depth = depths(graph, new Set(integers.flatMap((s) => s.uses.map((u) => u.layer.node.id))));
-  const first = (s: Shared): number => Math.min(...s.uses.map((u) => depth.get(u.layer.node.id)!));
+  const depthOf = (s: Shared): number => Math.min(...s.uses.map((u) => depth.get(u.layer.node.id)!));
   const byDepth = new Map<number, Shared[]>();
-  for (const s of integers) byDepth.set(first(s), [...(byDepth.get(first(s)) ?? []), s]);
+  for (const s of integers) byDepth.set(depthOf(s), [...(byDepth.get(depthOf(s)) ?? []), s]);
   const levels = [...byDepth].sort(([a], [b]) => a - b).map(([, level]) => level);
-  const stages: Shared[][] = [all.filter((s) => !isInteger(s.format))];
+  const stages: Shared[][] = [];
   let seen = 0;
   for (const level of levels) {
     // A level goes where its middle falls among all weights.
@@ -40,5 +41,27 @@ export function stagesOf(graph: Graph, all: readonly Shared[], count: number): r
     while (stages.length <= place) stages.push([]);
     stages[place]!.push(...level);
   }
-  return stages.filter((s) => s.length > 0);
+  const [first, ...later] = stages.filter((s) => s.length > 0);
+  return [[...all.filter((s) => !isInteger(s.format)), ...first!], ...later];
+}
+
+/** Bytes of sums that are collected at once. */
+const SUMS_BYTES = 512 << 20;
+
+/** Cuts a stage so that what is collected for a part of it, two matrices over the inputs of each weight, stays small. */
+export function portionsOf(stage: readonly Shared[], most: number = SUMS_BYTES): readonly Shared[][] {
+  const portions: Shared[][] = [];
+  let room = 0;
+  for (const s of stage) {
+    const { tensor, role } = s.uses[0]!.layer;
+    const inputs = elementCount(tensor.dims) / tensor.dims[role.outAxis]!;
+    const bytes = 2 * 8 * inputs * inputs;
+    if (portions.length === 0 || bytes > room) {
+      portions.push([]);
+      room = most;
+    }
+    portions.at(-1)!.push(s);
+    room -= bytes;
+  }
+  return portions;
 }

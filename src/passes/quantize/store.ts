@@ -11,7 +11,7 @@ import type { Guard } from "./guards.ts";
 import { isLifted, type QuantizeWeightsOptions, type Shared } from "./plan.ts";
 import { scores } from "./score.ts";
 import { ownStatistics, steered } from "./sequential.ts";
-import { stagesOf } from "./stages.ts";
+import { portionsOf, stagesOf } from "./stages.ts";
 import { type Written, write } from "./write.ts";
 
 const WHY: Readonly<Record<Guard, string>> = {
@@ -65,6 +65,7 @@ function storeOne(
   const written = write(graph, patch, from, { options: o, fitting }, ctx);
   const { layer, guard } = s.uses[0]!;
   const { name } = layer.node;
+  const sparse = fitting.fit?.sparse ?? null;
   const guarded = s.format !== o.format && guard !== null;
   if (written === null) {
     if (guarded)
@@ -87,7 +88,7 @@ function storeOne(
       rule: guarded ? `guard-${guard}` : ruleOf(s.format, fitting.method, written),
       ...(guarded && { why: WHY[guard] }),
       from: layer.tensor.dtype,
-      to: s.format,
+      to: sparse === null ? s.format : `${s.format}, ${sparse.pattern} zeros`,
       ...(s.uses.length > 1 && { count: s.uses.length }),
       bytesBefore: tensorBytes(layer.tensor),
       bytesAfter: written.stored.reduce((n, t) => n + tensorBytes(t), 0),
@@ -154,7 +155,8 @@ export async function storeWeights(
       : "it moves weights by what their layers see, which this method does not look at";
     ctx.decide({ node: "", kind: "skipped", rule: "sequential", why });
   }
-  const stages = able ? stagesOf(graph, all, o.sequential) : [all];
+  const [first, ...later] = able ? stagesOf(graph, all, o.sequential) : [all];
+  const stages = [first!, ...later.flatMap((s) => portionsOf(s))];
   const requests = new Map(
     stages
       .slice(1)

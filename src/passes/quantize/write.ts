@@ -1,7 +1,8 @@
 import type { Graph } from "../../ir/graph.ts";
 import type { PatchBuilder } from "../../ir/patch.ts";
+import { tensorBytes } from "../../ir/tensor.ts";
 import { type PackedWeight, packable, packWeight, writePacked } from "../../targets/lower/packed-matmul.ts";
-import { foldPalette } from "../../targets/lower/palette.ts";
+import { codebookBytes, foldPalette } from "../../targets/lower/palette.ts";
 import {
   dequantizeChannel,
   foldBlock,
@@ -70,8 +71,23 @@ function spell(
     return tensor.dtype === "f32" ? redirect(narrowFloat(patch, tensor, "f16", name), "f16") : null;
   const support = supportOf(ctx.target, s.format);
   const bits = BITS[s.format];
-  if (fitting.method === "palette" && fitting.fit !== null)
-    return redirect(foldPalette(patch, shape, { bits, fit: fitting.fit }, name), "palette");
+  if (fitting.method === "palette" && fitting.fit !== null) {
+    const wanted = { bits, fit: fitting.fit, outputs: o.codebookOutputs, inputs: o.codebookInputs };
+    const bytes = codebookBytes(shape, wanted);
+    const fine = bytes < tensorBytes(tensor) / 2;
+    if (!fine)
+      ctx.decide({
+        node: layer.node.name,
+        kind: "downgraded",
+        rule: "codebooks",
+        why: `codebooks of this size take ${bytes} bytes, and the weight ${tensorBytes(tensor)}`,
+        to: "one codebook",
+      });
+    return redirect(
+      foldPalette(patch, shape, fine ? wanted : { ...wanted, outputs: 0, inputs: 0 }, name),
+      "palette",
+    );
+  }
   const matrix = tensor.dims.length === 2;
   const wanted = (matrix ? support.gemm : support.conv) ?? "float";
   const canPack = s.uses.every((u) => packable(u.layer.node));

@@ -3,7 +3,8 @@ import type { Tensor } from "../../ir/tensor.ts";
 import type { Weighing } from "../../numeric/factorize/weighing.ts";
 import { type Matrix, matrix } from "../../numeric/linalg/gemm.ts";
 import { centred } from "../../numeric/quantize/bias.ts";
-import { elementsOf } from "./elements.ts";
+import { firstNonFinite } from "../../numeric/quantize/grid.ts";
+import { asF32, elementsOf, encodeFloat } from "./elements.ts";
 import type { KernelType } from "./kernel.ts";
 import { finiteWeights } from "./quantize.ts";
 
@@ -94,6 +95,14 @@ export function stackOf(kernel: string, p: FactorParams, inputs: readonly Dense[
     mean,
     taps,
   };
+}
+
+/** Factors in the type they are stored in; one that is not finite is a bug, or beyond the range of half precision. */
+export function encodeFactor(kernel: string, x: ArrayLike<number>, type: KernelType): Dense {
+  const made = Float32Array.from(x);
+  const stored = { ...type, bytes: encodeFloat(type.dtype, made) };
+  if (firstNonFinite(asF32(stored)) >= 0) throw new Error(`${kernel} made a factor that is not finite`);
+  return stored;
 }
 
 /** Bytes that reading the inputs takes at once, and a float64 copy of everything. */

@@ -5,6 +5,7 @@ import { block, matrix, multiply } from "../../numeric/linalg/gemm.ts";
 import { biasCorrection } from "../../numeric/quantize/bias.ts";
 import { asF32, bytesOf, encodeFloat } from "./elements.ts";
 import {
+  encodeFactor,
   type FactorParams,
   type FactorStatistics,
   type Form,
@@ -34,13 +35,11 @@ export const factorLowRankKernel = defineKernel<Params>({
     const { columns, parts, taps } = stack;
     const found = lowRankFactors({ weights: stack.matrix, weighing: stack.weighing, damp: p.damp }, p.rank);
     const { rank } = found;
-    const round = (x: Float32Array, type: KernelType): Float32Array =>
-      asF32({ ...type, bytes: encodeFloat(type.dtype, x) });
-    const right = round(Float32Array.from(found.right), { dtype: outputs[0]!.dtype, dims: [rank, columns] });
-    const left = round(Float32Array.from(found.left), {
-      dtype: outputs[0]!.dtype,
-      dims: [found.left.length],
-    });
+    const { dtype } = outputs[0]!;
+    const round = (x: Float64Array): Float32Array =>
+      asF32(encodeFactor("factor-low-rank", x, { dtype, dims: [x.length] }));
+    const right = round(found.right);
+    const left = round(found.left);
     const plain = taps === 1 ? right : swapInner(right, taps, columns / taps);
     const first = p.form === "conv" ? plain : transposedFloats(plain, rank, columns);
     const seconds: Float32Array[] = [];
@@ -61,7 +60,7 @@ export const factorLowRankKernel = defineKernel<Params>({
       from += rows;
     }
     const all = [
-      ...[first, ...seconds].map((x) => encodeFloat(outputs[0]!.dtype, x)),
+      ...[first, ...seconds].map((x) => encodeFloat(dtype, x)),
       ...corrections.map((c) => bytesOf(c)),
       bytesOf(Float64Array.from(figures)),
     ];

@@ -9,8 +9,8 @@ import {
 } from "../../numeric/factorize/tucker.ts";
 import { weighedEnergy } from "../../numeric/factorize/weighing.ts";
 import { biasCorrection, centred } from "../../numeric/quantize/bias.ts";
-import { asF32, bytesOf, elementsOf, encodeFloat } from "./elements.ts";
-import type { FactorStatistics } from "./factor-inputs.ts";
+import { asF32, bytesOf, elementsOf } from "./elements.ts";
+import { encodeFactor, type FactorStatistics } from "./factor-inputs.ts";
 import { defineKernel, type KernelType } from "./kernel.ts";
 import { finiteWeights, requireFloat } from "./quantize.ts";
 
@@ -60,10 +60,9 @@ export const factorTuckerKernel = defineKernel<FactorParams>({
   evaluate(p, inputs, outputs) {
     const { problem, mean } = problemOf("factor-tucker", p, inputs);
     const found = tuckerFactors(problem, p);
-    const stored = [found.input, found.core, found.output].map((x, i) => ({
-      ...outputs[i]!,
-      bytes: encodeFloat(outputs[i]!.dtype, Float32Array.from(x)),
-    }));
+    const stored = [found.input, found.core, found.output].map((x, i) =>
+      encodeFactor("factor-tucker", x, outputs[i]!),
+    );
     const [input, core, output] = stored.map((d) => Float64Array.from(asF32(d))) as [
       Float64Array,
       Float64Array,

@@ -1,6 +1,6 @@
 import { elementCount } from "../../ir/dtype.ts";
 import type { Tensor } from "../../ir/tensor.ts";
-import { fitPalette } from "../../numeric/quantize/fit-palette.ts";
+import { codebooksOf, fitPalette } from "../../numeric/quantize/fit-palette.ts";
 import { gridOf } from "../../numeric/quantize/grid.ts";
 import { encodeFloat, encodeSmallInt } from "./elements.ts";
 import { conclusions, type FitInputs, laid, problemParts, sizesOf } from "./fit-inputs.ts";
@@ -11,12 +11,15 @@ type Params = FitInputs & {
   readonly bits: 2 | 4 | 8;
   readonly damp: number;
   readonly actOrder: boolean;
+  /** Outputs and inputs (taps included) that share a codebook; 0 stands for all. */
+  readonly groupOutputs: number;
+  readonly groupInputs: number;
 };
 
-/** A codebook of 2^bits half-precision values, an index per weight and a scale per output. */
+/** Codebooks of 2^bits half-precision values, an index per weight and a scale per output. */
 export const fitPaletteKernel = defineKernel<Params>({
   name: "fit-palette",
-  version: 1,
+  version: 2,
   scratch: (p, [t]) => {
     const { columns } = sizesOf(t!.dims, p.order);
     return 8 * (8 * elementCount(t!.dims) + (p.gram ? 4 * columns * columns : 0));
@@ -29,7 +32,9 @@ export const fitPaletteKernel = defineKernel<Params>({
       block: parts.columns,
       options: { grid, search: null, scaleType: "f16" as const },
     };
-    const found = fitPalette(problem, 2 ** p.bits, p);
+    const groups = { rows: p.groupOutputs, columns: p.groupInputs };
+    const { damp, actOrder } = p;
+    const found = fitPalette(problem, 2 ** p.bits, { damp, actOrder, groups });
     const indices = Uint8Array.from(laid(found.indices, parts.rows, parts.columns, p.order));
     const all = [
       encodeFloat("f16", found.codebook),
@@ -47,13 +52,16 @@ export interface PaletteOptions {
   readonly bits: 2 | 4 | 8;
   readonly damp: number;
   readonly actOrder: boolean;
+  /** Outputs and inputs (taps included) that share a codebook; 0 stands for all. */
+  readonly groupOutputs: number;
+  readonly groupInputs: number;
   readonly gram: Tensor | null;
   readonly mean: Tensor | null;
 }
 
-/** A clustered weight: w ≈ codebook[index] · scale of its output. */
+/** A clustered weight: w ≈ codebook of its group [index] · scale of its output. */
 export interface PaletteTensors {
-  /** f16 [2^bits]. */
+  /** f16 [groups · 2^bits], bands of outputs slowest. */
   readonly codebook: Tensor;
   /** Unsigned integers in the shape of the matrix. */
   readonly indices: Tensor;
@@ -68,9 +76,10 @@ export function paletteTensor(t: Tensor, options: PaletteOptions): PaletteTensor
   requireFloat(t);
   if (t.dims.length !== 2) throw new Error(`a matrix is clustered, not ${describeType(t)}`);
   const { gram, mean, ...rest } = options;
-  const { rows } = sizesOf(t.dims, options.order);
+  const { rows, columns } = sizesOf(t.dims, options.order);
+  const groups = { rows: options.groupOutputs, columns: options.groupInputs };
   const outputs: KernelType[] = [
-    { dtype: "f16", dims: [2 ** options.bits] },
+    { dtype: "f16", dims: [codebooksOf({ rows, columns }, groups) * 2 ** options.bits] },
     { dtype: `u${options.bits}` as const, dims: t.dims },
     { dtype: "f16", dims: [rows] },
     ...(mean === null ? [] : [{ dtype: "f32" as const, dims: [rows] }]),

@@ -2,33 +2,20 @@ import type { DType } from "../../ir/dtype.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { transposed } from "../../numeric/linalg/product.ts";
 import { packRows } from "../../numeric/nbits.ts";
-import { type FitMethod, type FittedWeight, fitWeight } from "../../numeric/quantize/fit-weight.ts";
+import {
+  type FitMethod,
+  type FittedWeight,
+  fitWeight,
+  type SparseFit,
+} from "../../numeric/quantize/fit-weight.ts";
 import { gridOf, type ScaleType } from "../../numeric/quantize/grid.ts";
 import { encodeFloat, encodeSmallInt } from "./elements.ts";
 import { conclusions, laid, problemParts, sizesOf } from "./fit-inputs.ts";
 import { defineKernel, describeType, type KernelType } from "./kernel.ts";
 import { rangeSearch, requireFloat, type Search } from "./quantize.ts";
 
-type Params = {
-  readonly order: "KN" | "NK";
-  readonly packing: "nbits" | "axis";
-  readonly bits: 2 | 4 | 8;
-  readonly block: number;
-  readonly symmetric: boolean;
-  readonly search: Search;
-  readonly scaleType: ScaleType;
-  readonly method: FitMethod;
-  readonly damp: number;
-  readonly actOrder: boolean;
-  readonly rounds: number;
-  readonly rank: number;
-  /** Inputs after the weight, in this order. */
-  readonly gram: boolean;
-  readonly mean: boolean;
-};
-
-/** How {@link fitTensor} stores a matrix. */
-export interface FitTensorOptions {
+/** How a matrix is fitted and stored. */
+type FitSettings = {
   /** `KN`: [in, out] as MatMul has it; `NK`: [out, in] as Gemm with transB and flattened convolutions have it. */
   readonly order: "KN" | "NK";
   /** `nbits`: unsigned, as MatMulNBits reads it; `axis`: signed, in the layout of the matrix. */
@@ -45,11 +32,20 @@ export interface FitTensorOptions {
   readonly rounds: number;
   /** Rank of the branch in half precision; 0 for none. */
   readonly rank: number;
+  /** Zeros fitted in the same sweep; `null` keeps those the weight has. */
+  readonly sparse: SparseFit | null;
+};
+
+/** What of the layer's inputs follows the weight among the kernel's inputs, in this order. */
+type Params = FitSettings & { readonly gram: boolean; readonly mean: boolean };
+
+/** How {@link fitTensor} stores a matrix. */
+export type FitTensorOptions = FitSettings & {
   /** Gram matrix of the layer's input, f64 [in, in]; `null` where the method needs no data. */
   readonly gram: Tensor | null;
   /** Mean input, f64 [in], when the layer's bias can take up what the mean of the output changes by. */
   readonly mean: Tensor | null;
-}
+};
 
 /** A fitted weight: everything comes from one evaluation. */
 export interface FitTensors {

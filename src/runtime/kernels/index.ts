@@ -7,14 +7,17 @@ import { factorTuckerKernel, tuckerSpectraKernel } from "./factor-tucker.ts";
 import { fitPaletteKernel } from "./fit-palette.ts";
 import { fitWeightKernel } from "./fit-weight.ts";
 import type { Kernel } from "./kernel.ts";
+import { narrowScoresKernel, narrowValuesKernel } from "./narrow-heads.ts";
 import { quantizeBlocksKernel } from "./quantize-blocks.ts";
 import { quantizeChannelKernel } from "./quantize-channel.ts";
 import { quantizeGroupsKernel } from "./quantize-groups.ts";
 import { quantizeScaledKernel } from "./quantize-scaled.ts";
 import { repairColumnsKernel } from "./repair-columns.ts";
 import { selectKernel } from "./select.ts";
+import { shareBasisKernel } from "./share-basis.ts";
 import { sliceKernel } from "./slice.ts";
 import { steerWeightKernel } from "./steer-weight.ts";
+import { sparsifyWeightKernel } from "./sparsify-weight.ts";
 import { transposeKernel } from "./transpose.ts";
 import { upsamplePhaseKernel } from "./upsample-phase.ts";
 import { weighedSpectrumKernel } from "./weighed-spectrum.ts";
@@ -29,14 +32,18 @@ const ALL: readonly Kernel[] = [
   factorTuckerKernel,
   fitPaletteKernel,
   fitWeightKernel,
+  narrowScoresKernel,
+  narrowValuesKernel,
   quantizeBlocksKernel,
   quantizeChannelKernel,
   quantizeGroupsKernel,
   quantizeScaledKernel,
   repairColumnsKernel,
   selectKernel,
+  shareBasisKernel,
   sliceKernel,
   steerWeightKernel,
+  sparsifyWeightKernel,
   transposeKernel,
   tuckerSpectraKernel,
   upsamplePhaseKernel,

@@ -24,7 +24,7 @@ export interface WeightGrid {
 /** A method that looks at a whole matrix; see `src/runtime/kernels/fit-weight.ts`. */
 export type WeightFit = Pick<
   FitTensorOptions,
-  "method" | "damp" | "actOrder" | "rounds" | "rank" | "gram" | "mean"
+  "method" | "damp" | "actOrder" | "rounds" | "rank" | "sparse" | "gram" | "mean"
 >;
 
 /** A float weight, which axis counts output channels, and which one is summed over. */

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { narrowScores } from "../../../src/numeric/factorize/heads.ts";
 import { factorProduct, lowRankFactors, weighedSpectrum } from "../../../src/numeric/factorize/low-rank.ts";
 import {
   channelCovariance,
@@ -147,6 +148,18 @@ describe("Tucker factors", () => {
     );
   });
 
+  it("are finite at every pair of ranks", () => {
+    const [outputs, channels, taps] = [6, 13, 9];
+    const w = Float32Array.from(random(outputs * channels * taps, 8));
+    for (let input = 1; input <= channels; input++)
+      for (let output = 1; output <= outputs; output++) {
+        const p = { weights: w, outputs, channels, taps, weighing: null, damp: 0 };
+        const made = tuckerProduct(tuckerFactors(p, { input, output }), channels, taps);
+        expect(made.length).toBe(w.length);
+        expect(made.every(Number.isFinite)).toBe(true);
+      }
+  });
+
   it("are of one magnitude", () => {
     const f = tuckerFactors(
       { ...problem(5, null), weights: Float32Array.from(random(384, 6).map((v) => 1e-4 * v)) },
@@ -155,5 +168,65 @@ describe("Tucker factors", () => {
     const rms = (x: Float64Array): number => Math.sqrt(x.reduce((a, v) => a + v * v, 0) / x.length);
     expect(rms(f.core) / rms(f.input)).toBeCloseTo(1, 6);
     expect(rms(f.output) / rms(f.input)).toBeCloseTo(1, 6);
+  });
+});
+
+describe("narrower heads", () => {
+  const [heads, width, columns, positions] = [2, 6, 9, 30];
+  const size = heads * width;
+
+  /** Inputs with what is known of them. */
+  const inputsOf = (s: number) => {
+    const x = random(positions * columns, s).map((v, i) => v / (1 + (i % columns)) + 0.2);
+    const gram = new Float64Array(columns * columns);
+    const mean = new Float64Array(columns);
+    for (let p = 0; p < positions; p++)
+      for (let i = 0; i < columns; i++) {
+        mean[i]! += x[p * columns + i]! / positions;
+        for (let j = 0; j < columns; j++)
+          gram[i * columns + j]! += (x[p * columns + i]! * x[p * columns + j]!) / positions;
+      }
+    return { x, gram, mean };
+  };
+  const project = (
+    x: Float64Array,
+    weights: Float64Array,
+    bias: Float64Array,
+    outputs: number,
+  ): Float64Array => {
+    const y = reference.product(x, weights, { m: positions, n: outputs, k: columns });
+    return y.map((v, i) => v + bias[i % outputs]!);
+  };
+
+  it("leave of all scores what the spectrum says, and are exact at full width", () => {
+    fc.assert(
+      fc.property(seed, fc.integer({ min: 1, max: width }), (s, rank) => {
+        const [a, b] = [inputsOf(s), inputsOf(s + 1)];
+        const q = { weights: random(size * columns, s + 2), bias: random(size, s + 3), inputs: a };
+        const k = { weights: random(size * columns, s + 4), bias: random(size, s + 5), inputs: b };
+        const found = narrowScores(q, k, { heads, width, rank });
+        const [y, z] = [project(a.x, q.weights, q.bias, size), project(b.x, k.weights, k.bias, size)];
+        const [v, w] = [
+          project(a.x, found.q.weights, found.q.bias!, heads * rank),
+          project(b.x, found.k.weights, found.k.bias!, heads * rank),
+        ];
+        let [noise, signal] = [0, 0];
+        for (let h = 0; h < heads; h++)
+          for (let i = 0; i < positions; i++)
+            for (let j = 0; j < positions; j++) {
+              let [exact, narrow] = [0, 0];
+              for (let d = 0; d < width; d++)
+                exact += y[i * size + h * width + d]! * z[j * size + h * width + d]!;
+              for (let d = 0; d < rank; d++)
+                narrow += v[(i * heads + h) * rank + d]! * w[(j * heads + h) * rank + d]!;
+              noise += (exact - narrow) ** 2 / positions ** 2;
+              signal += exact ** 2 / positions ** 2;
+            }
+        const total = sum(found.spectrum);
+        expect(Math.abs(total / signal - 1)).toBeLessThan(1e-4);
+        expect(Math.abs(noise - sum(found.spectrum.subarray(rank)))).toBeLessThan(1e-4 * signal);
+      }),
+      RUNS,
+    );
   });
 });

@@ -24,7 +24,14 @@ import { inputsOf, momentsOf, obq, problemOf } from "./reference.ts";
 
 const DAMP = 0.01;
 const noise = (p: BlockProblem, f: BlockFit): number => layerError(p.weights, restored(p, f), p).noise;
-const options: FitOptions = { method: "rounding", damp: DAMP, actOrder: false, rounds: 4, rank: 0 };
+const options: FitOptions = {
+  method: "rounding",
+  damp: DAMP,
+  actOrder: false,
+  rounds: 4,
+  rank: 0,
+  sparse: null,
+};
 
 const shapes = fc.record({
   rows: fc.integer({ min: 1, max: 6 }),

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { ModelBuilder } from "../../../src/ir/build.ts";
 import type { Attr, Model, ValueId } from "../../../src/ir/graph.ts";
-import { f32Tensor, i64Tensor } from "../../../src/ir/tensor.ts";
+import { f32Tensor, i64Tensor, inlineTensor } from "../../../src/ir/tensor.ts";
 import { tensorType } from "../../../src/ir/types.ts";
 import { dedupeWeights } from "../../../src/passes/clean/dedupe-weights.ts";
 import { inlineFunctions } from "../../../src/passes/clean/inline-functions.ts";
@@ -32,6 +32,41 @@ it("merges equal computations, operands of commutative operators in any order", 
   await apply(model, [mergeDuplicates], [removeDead]);
   expect(ops(model)).toEqual(["Mul", "Exp", "Sub"]);
   expect(await difference(make(), model, { x: wave([2, 3]) })).toBe(0);
+});
+
+it("leaves each integer convolution its own constants, or the runtime could not make them unsigned", async () => {
+  const make = () => {
+    const b = new ModelBuilder({ opset: 17 });
+    const x = b.input("x", "f32", [1, 4, 3, 3]);
+    const of = (dtype: "u8" | "i8", dims: readonly number[], fill: number) =>
+      b.constant(inlineTensor(dtype, dims, new Uint8Array(dims.reduce((n, d) => n * d, 1)).fill(fill)));
+    const scale = b.constant(f32Tensor([0.02], []));
+    const layer = (q: ValueId) =>
+      b.node("QLinearConv", [
+        ...[q, scale, of("u8", [], 120)],
+        ...[of("i8", [4, 4, 1, 1], 3), b.constant(f32Tensor([0.2, 0.1, 0.3, 0.2])), of("i8", [4], 0)],
+        ...[scale, of("u8", [], 120)],
+      ]);
+    const q = b.node("QuantizeLinear", [x, scale, of("u8", [], 120)]);
+    const y = b.node("DequantizeLinear", [layer(layer(q)), scale, of("u8", [], 120)]);
+    return b.output(y, "y", tensorType("f32", [1, 4, 3, 3])).build();
+  };
+  const model = make();
+  await apply(model, [mergeDuplicates], [dedupeWeights, { minBytes: 1 }], [removeDead]);
+  const [first, second] = [...model.graph.nodes()].filter((n) => n.op === "QLinearConv");
+  expect(first!.inputs[3]).not.toBe(second!.inputs[3]);
+  expect(first!.inputs[5]).not.toBe(second!.inputs[5]);
+  // Everything else is shared.
+  expect(first!.inputs[7]).toBe(second!.inputs[7]);
+  const rt = await runtime();
+  const feeds = new Map([["x", wave([1, 4, 3, 3])]]);
+  const answers = [];
+  for (const config of [{}, { "session.x64quantprecision": "1" }]) {
+    const session = await rt.openSession(model, { config });
+    answers.push(floats((await session.run(feeds)).get("y")!));
+    await session.release();
+  }
+  expect([...answers[1]!]).toEqual([...answers[0]!]);
 });
 
 it("does not merge what differs in an attribute, in operand order, or by chance", async () => {

@@ -8,6 +8,7 @@ import { f32Tensor, type Tensor } from "../../../src/ir/tensor.ts";
 import { tensorType } from "../../../src/ir/types.ts";
 import { createRng } from "../../../src/numeric/rng.ts";
 import { factorizeConv } from "../../../src/passes/factorize/factorize-conv.ts";
+import { factorizeLinear } from "../../../src/passes/factorize/factorize-linear.ts";
 import { createRuntime } from "../../../src/runtime/index.ts";
 import { target } from "../../../src/targets/index.ts";
 import { ops } from "../harness.ts";
@@ -96,6 +97,17 @@ describe("convolutions as three", () => {
     });
     const plain = await factorize(convolution(true), factorizeConv, { options: { budget: { rank: 8 } } });
     expect(plain.map((d) => d.rule)).toContain("tucker-plain");
+  });
+
+  it("are not factored again", async () => {
+    const model = convolution(true);
+    await factorize(model, factorizeConv, { options: { budget: { rank: 12 } } });
+    const { version } = model.graph;
+    for (const pass of [factorizeConv, factorizeLinear]) {
+      const decisions = await factorize(model, pass, { options: { budget: { rank: 2 } } });
+      expect(decisions).toMatchObject([{ kind: "skipped", rule: "factor", count: 3 }]);
+    }
+    expect(model.graph.version).toBe(version);
   });
 
   it("give the same bytes on any number of threads", async () => {

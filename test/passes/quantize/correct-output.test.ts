@@ -10,7 +10,7 @@ import { inferShapes } from "../../../src/ir/infer.ts";
 import { f32Tensor } from "../../../src/ir/tensor.ts";
 import { verifyModel } from "../../../src/ir/verify.ts";
 import { createRng, gaussian } from "../../../src/numeric/rng.ts";
-import type { Decision } from "../../../src/passes/pass.ts";
+import type { Decision, SamplingFacts } from "../../../src/passes/pass.ts";
 import { type CorrectOutputOptions, correctOutput } from "../../../src/passes/quantize/correct-output.ts";
 import { recordOracle } from "../../calibrate/oracle.ts";
 import { runtime } from "../harness.ts";
@@ -94,6 +94,7 @@ async function correct(
   model: Model,
   oracle: Oracle,
   options: Partial<CorrectOutputOptions> = {},
+  published: SamplingFacts[] = [],
 ): Promise<Decision[]> {
   const rt = await runtime();
   const decisions: Decision[] = [];
@@ -113,6 +114,7 @@ async function correct(
       oracle,
       shapes: () => inferShapes(model),
       decide: (d) => decisions.push(d),
+      publish: (facts) => void published.push(facts),
     },
   );
   return decisions;
@@ -234,6 +236,33 @@ describe("correct-output", () => {
         { kind: "skipped", rule: "no-oracle" },
       ]);
     });
+  });
+
+  it("publishes the variance that is left per timestep: of noise all of it, of a correctable error nothing", async () => {
+    const oracle = await oracleOf(BATCH, toy(BATCH, null));
+    const shaken: Oracle = {
+      ...oracle,
+      calls: oracle.calls.map((c) => {
+        const truth = numbers(c.outputs.get("out_sample")!);
+        const noise = gaussian(createRng(9, "left", c.timestep), truth.length);
+        const moved = truth.map((v, i) => v + (c.timestep / 1000) * noise[i]!);
+        return { ...c, outputs: new Map([["out_sample", denseFrom("f32", [8, CHANNELS, 4, 4], moved)]]) };
+      }),
+    };
+    const left: SamplingFacts[] = [];
+    await correct(toy(BATCH, null), shaken, {}, left);
+    await correct(toy(BATCH, PLANTED), oracle, {}, left);
+    const [noisy, corrected] = left.map((f) => f.residualVariance!);
+    expect(noisy!.timesteps).toEqual([100, 500, 900]);
+    expect(noisy!.guidance).toBe(oracle.guidance);
+    // Guided: (1 - g)·unconditional + g·conditional, whose noises are independent.
+    const g = oracle.guidance;
+    for (const [i, t] of noisy!.timesteps.entries()) {
+      const expected = (t / 1000) ** 2 * (g * g + (1 - g) ** 2);
+      expect(noisy!.variance[i]! / expected).toBeGreaterThan(0.6);
+      expect(noisy!.variance[i]! / expected).toBeLessThan(1.5);
+      expect(corrected!.variance[i]!).toBeLessThan(1e-9);
+    }
   });
 
   it("reports slope, residual variance and held-out dB of every timestep", async () => {

@@ -24,6 +24,7 @@ describe("Q and DQ", () => {
       "qdq-matmul linear",
       "qdq-matmul back",
       "qdq-matmul gemm",
+      "smooth linear",
     ]);
     const { graph } = model;
     for (const [name, axis, channels] of [

@@ -86,6 +86,7 @@ async function context(model: Model, name: LayerName): Promise<PassContext> {
     collectCross: async () => null,
     shapes: () => inferShapes(model),
     decide: () => {},
+    publish: () => {},
   };
 }
 
@@ -132,6 +133,7 @@ const METHODS: readonly Partial<QuantizeWeightsOptions>[] = [
   { method: "gptq" },
   { method: "rounding" },
   { method: "palette" },
+  { method: "palette", codebookOutputs: 4, codebookInputs: 8 },
   { method: "gptq", lowRank: 4 },
   { method: "rtn", lowRank: 4 },
 ];
@@ -148,7 +150,7 @@ describe("candidates", () => {
       const o = options(method);
       const model = modelOf(layer);
       const ctx = await context(model, layer);
-      const [found] = candidatesOf([format], false, o, await context(cloneModel(model), layer));
+      const [found] = await candidatesOf([format], false, o, await context(cloneModel(model), layer));
       const candidate = found!.options[0]!;
       const { weight, correction } = await storedFloats(candidate.written!, ctx.reader);
       const exchanged: Record<string, Dense> = { weight };

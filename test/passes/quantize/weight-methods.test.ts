@@ -14,7 +14,7 @@ import type { Decision, Pass } from "../../../src/passes/pass.ts";
 import type { QuantizeWeightsOptions } from "../../../src/passes/quantize/plan.ts";
 import { quantizeWeights } from "../../../src/passes/quantize/quantize-weights.ts";
 import { runPass } from "../../../src/passes/runner.ts";
-import { createRuntime } from "../../../src/runtime/index.ts";
+import { createRuntime, optimizedOps } from "../../../src/runtime/index.ts";
 import { target } from "../../../src/targets/index.ts";
 import { apply, ops, runtime } from "../harness.ts";
 import { feedsOf, LAYERS, type Layered, modelOf, weight } from "./layered.ts";
@@ -109,6 +109,9 @@ const cases = Object.keys(LAYERS).flatMap((layer) =>
       { method: "rounding", format: "w8" },
       { method: "rounding", lowRank: 4 },
       { method: "palette" },
+      { method: "palette", codebookOutputs: 8 },
+      { method: "palette", format: "w2", codebookInputs: 8 },
+      { method: "palette", format: "w2", codebookOutputs: 16, codebookInputs: 16 },
     ] as Options[]
   ).map((options) => ({ layer, options, text: JSON.stringify(options) })),
 );
@@ -219,6 +222,25 @@ describe("methods that know a layer's inputs", () => {
         // Scales this few are widened by folding; the weight itself would take four bytes an element.
         expect(bytes).toBeLessThan(1.5 * elements);
       }
+  });
+
+  it("codebooks of bands and blocks are looked up when the model loads, and those that cost more than they save are not made", async () => {
+    const c = LAYERS["Conv"]!;
+    const feeds = feedsOf(c.dims);
+    const o: Options = { method: "palette", codebookOutputs: 8, codebookInputs: 8 };
+    const model = modelOf(c);
+    const said = await quantize(model, o, await statisticsFor(model, o, feeds));
+    expect(said.find((d) => d.rule === "palette")).toMatchObject({ why: cpu.palettes });
+    expect(said.filter((d) => d.rule === "codebooks")).toEqual([]);
+    expect(
+      [...(await optimizedOps(await runtime(), model)).keys()].filter((op) => /Gather|Cast|Add|Mul/.test(op)),
+    ).toEqual([]);
+    const tiny: Options = { method: "palette", format: "w8", codebookOutputs: 1, codebookInputs: 1 };
+    const other = modelOf(c);
+    const refused = await quantize(other, tiny, await statisticsFor(other, tiny, feeds));
+    expect(refused.find((d) => d.rule === "codebooks")).toMatchObject({ kind: "downgraded", node: "layer" });
+    const line = refused.find((d) => d.rule.startsWith("w8-palette"))!;
+    expect(line.bytesAfter!).toBeLessThan(line.bytesBefore!);
   });
 
   it("gives the same bytes on any number of threads", async () => {

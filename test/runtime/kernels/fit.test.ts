@@ -26,6 +26,7 @@ const base: FitTensorOptions = {
   actOrder: true,
   rounds: 4,
   rank: 2,
+  sparse: null,
   gram: double(gram, [K, K]),
   mean: double(mean, [K]),
 };
@@ -67,7 +68,15 @@ describe("fit-weight", () => {
 
 describe("fit-palette", () => {
   it("gives the same weight whichever way the matrix lies, and the error it says", async () => {
-    const options = { bits: 2, damp: 0.01, actOrder: true, gram: base.gram, mean: null } as const;
+    const options = {
+      bits: 2,
+      damp: 0.01,
+      actOrder: true,
+      gram: base.gram,
+      mean: null,
+      groupOutputs: 0,
+      groupInputs: 0,
+    } as const;
     const nk = paletteTensor(W, { ...options, order: "NK" });
     const kn = paletteTensor(turned, { ...options, order: "KN" });
     const [q, t] = [await numbersOf(nk.indices), await numbersOf(kn.indices)];

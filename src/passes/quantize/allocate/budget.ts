@@ -4,6 +4,8 @@ import { tensorBytes } from "../../../ir/tensor.ts";
 import { modelBytes } from "../../../ir/weights.ts";
 import type { PassContext } from "../../pass.ts";
 import type { Candidate, Candidates } from "./candidates.ts";
+import { latencyPrice } from "./latency.ts";
+import { recordedLengths } from "./lengths.ts";
 
 /** What the weights together may cost; exactly one is given. */
 export interface Budget {
@@ -13,6 +15,8 @@ export interface Budget {
   readonly averageBits?: number;
   /** The same with every weight counted as often as it is multiplied. */
   readonly flopBits?: number;
+  /** Estimated milliseconds of one run on one core, or a percentage of those before. */
+  readonly latency?: number | string;
 }
 
 /** A budget as a number and what each form of a weight takes of it. */
@@ -20,19 +24,6 @@ export interface Price {
   readonly limit: number;
   readonly unit: string;
   cost(c: Candidates, option: Candidate): number;
-}
-
-/** Lengths of symbolic dims as the recorded calls have them. */
-function recordedLengths(ctx: PassContext): Record<string, number> {
-  const out: Record<string, number> = {};
-  const feeds = ctx.oracle?.calls[0]?.feeds;
-  for (const id of ctx.model.graph.inputs) {
-    const { name, type } = ctx.model.graph.value(id);
-    const dims = feeds?.get(name)?.dims;
-    if (type?.kind !== "tensor" || type.shape === null || dims === undefined) continue;
-    for (const [axis, d] of type.shape.entries()) if (typeof d === "string") out[d] = dims[axis]!;
-  }
-  return out;
 }
 
 /** Share of each weight in the multiplications of one run. Fails with ALLOCATION_SHAPES_OPEN. */
@@ -48,8 +39,9 @@ function flopShares(weights: readonly Candidates[], ctx: PassContext): ReadonlyM
   return new Map(weights.map((c, i) => [c, flops[i]! / all]));
 }
 
-/** Reads a budget for the weights at hand. Fails with ALLOCATION_SHAPES_OPEN. */
+/** Reads a budget for the weights at hand. Fails with ALLOCATION_SHAPES_OPEN and ALLOCATION_LATENCY_UNKNOWN. */
 export function priceOf(budget: Budget, weights: readonly Candidates[], ctx: PassContext): Price {
+  if (budget.latency !== undefined) return latencyPrice(budget.latency, weights, ctx);
   const bits = (c: Candidates, o: Candidate): number => (8 * o.bytes) / c.elements;
   if (budget.flopBits !== undefined) {
     const shares = flopShares(weights, ctx);

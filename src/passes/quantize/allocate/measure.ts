@@ -2,7 +2,7 @@ import { convert, floats } from "../../../calibrate/dense.ts";
 import type { Oracle } from "../../../calibrate/statistics/types.ts";
 import { callWeights, type Damage, openSwitchboard, type Switch } from "../../../calibrate/switchboard.ts";
 import type { Dense } from "../../../ir/evaluator.ts";
-import type { ValueId } from "../../../ir/graph.ts";
+import type { NodeId, ValueId } from "../../../ir/graph.ts";
 import { inlineTensor, type Tensor, type TensorReader, tensorBytes } from "../../../ir/tensor.ts";
 import type { PassContext } from "../../pass.ts";
 import { correctedBias } from "../layer-bias.ts";
@@ -36,7 +36,9 @@ interface Made {
 }
 
 async function make(c: Candidates, candidate: Candidate, reader: TensorReader): Promise<Made> {
-  const { written, bias } = candidate;
+  const { written, bias, dynamic } = candidate;
+  if (dynamic !== null)
+    return { weight: convert(await denseOf(dynamic.weight, reader), c.tensor.dtype), bias: null };
   if (written === null) return { weight: await denseOf(c.tensor, reader), bias: null };
   const { weight, correction } = await storedFloats(written, reader);
   const after =
@@ -106,7 +108,14 @@ export async function outputBench(
   options: { readonly calls: number; readonly seeds: number },
 ): Promise<Bench> {
   const switches = await switchesOf(weights, ctx.reader);
-  const board = await openSwitchboard(oracle, ctx.model, switches, options);
+  const roundings = weights.flatMap((c) =>
+    c.options.flatMap(({ dynamic }) =>
+      dynamic === null
+        ? []
+        : [{ node: dynamic.layer.node.id, input: dynamic.layer.node.inputs.indexOf(dynamic.layer.input) }],
+    ),
+  );
+  const board = await openSwitchboard(oracle, ctx.model, switches, { ...options, roundings });
   const store = candidateStore(ctx.reader);
   return {
     signal: board.signal,
@@ -117,15 +126,17 @@ export async function outputBench(
     },
     async measure(picks) {
       const setting = new Map<ValueId, Dense>();
+      const rounded = new Set<NodeId>();
       for (const [i, pick] of picks) {
         const c = weights[i]!;
         const candidate = c.options[pick]!;
-        if (candidate.written === null) continue;
+        if (candidate.dynamic !== null) rounded.add(candidate.dynamic.layer.node.id);
+        else if (candidate.written === null) continue;
         const { weight, bias } = await store.get(c, pick);
         setting.set(c.shared.value, weight);
         if (bias !== null) setting.set(candidate.bias!.value, bias);
       }
-      return setting.size === 0 ? silence(board.signal) : await board.measure(setting);
+      return setting.size === 0 ? silence(board.signal) : await board.measure(setting, rounded);
     },
     release: board.release,
   };
@@ -134,10 +145,10 @@ export async function outputBench(
 /** Without a trajectory: the error of each weight relative to its energy, all weights alike. One place. */
 export function weightBench(ctx: PassContext, weights: readonly Candidates[]): Bench {
   async function relativeError(c: Candidates, pick: number): Promise<number> {
-    const { written } = c.options[pick]!;
-    if (written === null) return 0;
+    const { written, dynamic } = c.options[pick]!;
+    if (written === null && dynamic === null) return 0;
     const a = floats(await denseOf(c.tensor, ctx.reader));
-    const b = floats((await storedFloats(written, ctx.reader)).weight);
+    const b = floats((await make(c, c.options[pick]!, ctx.reader)).weight);
     let [signal, noise] = [0, 0];
     for (const [i, x] of a.entries()) {
       signal += x * x;

@@ -94,11 +94,19 @@ async function paletteFloats(
     correction === null ? null : read(correction, reader),
   ]);
   const [q, c, s] = [elementsOf(indices), floats(codebook), floats(scale)];
+  const starts: { each: Int32Array; inner: number }[] = [];
+  for (const t of stored.slice(3)) {
+    const axis = t.dims.findIndex((d) => d > 1);
+    const each = elementsOf(await read(t, reader)) as Int32Array;
+    starts.push({ each, inner: elementCount(dims.slice(axis + 1)) });
+  }
+  const book = (i: number): number =>
+    starts.reduce((n, { each, inner }) => n + each[Math.floor(i / inner) % each.length]!, 0);
   const inner = elementCount(dims.slice(shape.outAxis + 1));
   const outputs = dims[shape.outAxis]!;
   const values = Float32Array.from(
     { length: elementCount(dims) },
-    (_, i) => c[Number(q[i]!)]! * s[Math.floor(i / inner) % outputs]!,
+    (_, i) => c[book(i) + Number(q[i]!)]! * s[Math.floor(i / inner) % outputs]!,
   );
   return { weight: denseFrom("f32", dims, values), correction: added };
 }

@@ -38,6 +38,8 @@ export interface StepFit {
   readonly signal: number;
   readonly before: number;
   readonly after: number;
+  /** Elements behind the energies. */
+  readonly count: number;
 }
 
 /** Channel axis of outputs and how elements count along it. */
@@ -115,7 +117,7 @@ function fitStep(timestep: number, s: StepSums, o: FitOptions): StepFit {
   const channels = source[0]!.e.length;
   const used = Array.from({ length: Math.min(FOLDS, s.seeds) }, (_, f) => f);
   const still = new Float64Array(channels);
-  let [signal, before, after, better] = [0, 0, 0, 0];
+  let [signal, before, after, better, count] = [0, 0, 0, 0, 0];
   for (const f of used) {
     const others = mergePairs(used.filter((k) => k !== f).map((k) => source[k]!));
     const { gain, offset } = fitAffine(others, o.estimator, o.positive);
@@ -123,6 +125,7 @@ function fitStep(timestep: number, s: StepSums, o: FitOptions): StepFit {
     const then = errorAfter(s.guided[f]!, gain, offset);
     signal += s.guided[f]!.ee.reduce((a, b) => a + b, 0);
     before += now;
+    count += s.guided[f]!.count * channels;
     after += then;
     if (then < now) better++;
   }
@@ -136,6 +139,7 @@ function fitStep(timestep: number, s: StepSums, o: FitOptions): StepFit {
     signal,
     before,
     after: helps ? after : before,
+    count,
   };
 }
 

@@ -4,6 +4,7 @@ import type { TimeScales } from "../../../targets/target.ts";
 import type { JsonSchema } from "../../pass.ts";
 import type { FidelityFloor } from "./damage.ts";
 import type { Activations } from "./plan.ts";
+import type { Smoothing } from "./smooth.ts";
 
 /** How scales follow the timestep: inside one graph, or `graphs`: constants in each of several graphs. */
 export type TimeForm = TimeScales | "graphs";
@@ -20,7 +21,7 @@ export interface QuantizeStaticOptions {
   readonly activations: Activations;
   /** `null`: keys and values of the text stay float. */
   readonly firstToken: "exact" | null;
-  readonly smooth: boolean;
+  readonly smooth: Smoothing;
   readonly correctBias: boolean;
   readonly floor: FidelityFloor | null;
   readonly faster: boolean;
@@ -37,7 +38,8 @@ activations of 8 or 16, ranges from sampled trajectories of the original. Per ac
 every timestep is split into a factor of the timestep and a range of the channel; where the factor moves by more than a
 tenth it is followed (\`time\`), because ranges of diffusion models shrink or grow severalfold along the trajectory and
 one scale for all steps costs the steps with small ranges most (Q-Diffusion, arXiv:2302.04304; PTQ4DM, arXiv:2211.15736).
-\`smooth\` moves channel scales into the norm or modulation in front of a linear layer, \`correctBias\` the mean of the
+\`smooth\` evens out the channels of an activation that has one scale, in the norm or modulation in front of it, as
+far as the weights behind it gain from it (SmoothQuant, arXiv:2211.10438); \`correctBias\` the mean of the
 weights' rounding error into the bias.
 
 How layers are written is the target's choice. On onnxruntime's CPU provider they become QLinearConv and
@@ -108,10 +110,12 @@ export const staticOptions: JsonSchema = {
       description:
         "exact quantizes keys and values that cross-attention makes of the text input, except those of the first token, whose activation stays float: it is the same for every text and larger than all others (MixDQ). null leaves these layers in float.",
     },
-    smooth: flag(
-      true,
-      "Give the input of linear layers a scale per channel where the norm before them can absorb it.",
-    ),
+    smooth: {
+      anyOf: [{ enum: ["off", "auto"] }, { type: "number", minimum: 0, maximum: 1 }],
+      default: "auto",
+      description:
+        "How much of the differences between the channels of an activation moves into the weights behind it, where a norm, a constant factor or a modulation before it absorbs that (SmoothQuant): a share, or the share with the least predicted error of what the layers make, none included.",
+    },
     correctBias: flag(true, "Take the mean of the weights' rounding error out of the bias."),
     floor: {
       anyOf: [

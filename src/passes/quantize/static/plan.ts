@@ -10,6 +10,7 @@ import { type Granularity, type GridSettings, type Quantizer, quantizerOf } from
 import { interleaveOf, unionOf } from "./interleave.ts";
 import { channelSources } from "./segments.ts";
 import type { Site, StaticLayer } from "./sites.ts";
+import { chooseSmoothing, type Smoothing } from "./smooth.ts";
 import { fitWeight, inputEnergy, type WeightFit } from "./weights.ts";
 
 /** How finely the inputs and outputs of convolutions are gridded. */
@@ -19,7 +20,9 @@ export type Activations = "tensor" | "source" | "channel";
 export interface PlanSettings extends GridSettings {
   readonly saturation: SaturationRule;
   readonly activations: Activations;
-  readonly smooth: boolean;
+  readonly smooth: Smoothing;
+  /** Inputs of convolutions have one scale, so that channels are evened out where a norm absorbs it. */
+  readonly foldConv: boolean;
   readonly correctBias: boolean;
   /** Weights of matrix products have a scale per column. */
   readonly perChannel: boolean;
@@ -47,6 +50,8 @@ export interface SitePlan {
   /** Scale per channel that is written into the weights; ones where the tensor has one scale. */
   readonly base: Float64Array;
   readonly fold: Fold | null;
+  /** Share of the channels' differences that the fold moves into the weights; `null` without one. */
+  readonly share: number | null;
   readonly layers: readonly LayerPlan[];
 }
 
@@ -92,14 +97,33 @@ export async function planSite(
     });
   }
   const conv = site.kind === "conv";
-  const fold = conv || !settings.smooth ? null : findFold(graph, shapes, site);
+  const folds = settings.smooth !== "off" && !site.rest && (!conv || settings.foldConv);
+  const place = folds ? findFold(graph, shapes, site) : null;
   const fine: Granularity = settings.activations === "tensor" ? "tensor" : "common";
-  const granularity = conv ? fine : fold !== null ? "common" : "tensor";
+  const granularity = conv ? fine : "tensor";
   const sources =
     conv && settings.activations === "source"
       ? channelSources(graph, shapes, site.value, site.channels)
       : null;
-  const input = quantizerOf({ statistics, value: x, importance, granularity, sources }, settings);
+  const gridded = { statistics, value: x, importance, granularity, sources } as const;
+  const plain = quantizerOf(gridded, settings);
+  const smoothed =
+    settings.smooth === "off" || place === null
+      ? null
+      : chooseSmoothing(
+          {
+            channels: quantizerOf({ ...gridded, granularity: "common" }, settings),
+            tensor: plain,
+            statistics: x,
+            layers: site.layers.map((layer, i) => ({ layer, weight: weights[i]! })),
+            perChannel: conv || settings.perChannel,
+          },
+          settings.smooth,
+          settings.steps,
+        );
+  const input = smoothed?.input ?? plain;
+  const share = smoothed?.share ?? null;
+  const fold = share === null ? null : place;
   const base = input.scale.length === 1 ? new Float64Array(site.channels).fill(1) : input.scale;
   const mean = input.mean.map((m, c) => m / base[c]!);
   const result = (l: StaticLayer): ValueStatistics | undefined =>
@@ -139,5 +163,5 @@ export async function planSite(
         : Float64Array.from(fit.shift, (s, n) => (given?.[n] ?? 0) - (settings.correctBias ? s : 0));
     layers.push({ layer, fit, bias, firstBias, output });
   }
-  return { site, input, base, fold, layers };
+  return { site, input, base, fold, share, layers };
 }

@@ -207,6 +207,7 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       perChannel,
       activations: qdq === null ? o.activations : "tensor",
       smooth: o.smooth,
+      foldConv: qdq !== null,
       correctBias: o.correctBias,
     };
     const planning = { graph, shapes: ctx.shapes(), reader: ctx.reader, statistics, rest };
@@ -237,6 +238,14 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
           rule: ruleOf(p.site, spelling),
           from: "f32",
           to: bits === 8 ? "a8w8" : "a16w8",
+        });
+    for (const { fold, share, layers } of kept)
+      if (fold !== null)
+        ctx.decide({
+          node: layers[0]!.layer.name,
+          kind: "applied",
+          rule: "smooth",
+          to: `share ${share} in ${fold.rule}`,
         });
     // Wider activations are multiplied in float or in 32 bits.
     reportForced(kept, bits === 8 && integer.saturates, ctx);

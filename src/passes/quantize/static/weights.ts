@@ -4,14 +4,21 @@ import type { StaticLayer } from "./sites.ts";
 
 /**
  * Rows of a weight in the order an integer kernel sums them: taps slowest, input channels fastest. Products are those of
- * the kernel `quantize-scaled`, rounded alike: a saturation rule must hold for the integers that are written.
+ * the kernel `quantize-scaled`, rounded alike: a saturation rule must hold for the integers that are written. With a
+ * `stride` only every so many-th row.
  */
-function kernelRows(w: Float32Array, layer: StaticLayer, factor: ArrayLike<number>): Float32Array[] {
+export function kernelRows(
+  w: Float32Array,
+  layer: StaticLayer,
+  o: { readonly factor: ArrayLike<number>; readonly stride?: number },
+): Float32Array[] {
+  const { factor, stride = 1 } = o;
   const { dims } = layer.weight;
   const { inner: strideOut } = splitAxis(dims, layer.outAxis);
   const { inner: strideIn } = splitAxis(dims, layer.inAxis);
   const taps = w.length / (layer.outputs * layer.channels);
-  return Array.from({ length: layer.outputs }, (_, n) => {
+  return Array.from({ length: Math.ceil(layer.outputs / stride) }, (_, i) => {
+    const n = i * stride;
     const row = new Float32Array(taps * layer.channels);
     for (let t = 0; t < taps; t++)
       for (let c = 0; c < layer.channels; c++)
@@ -57,7 +64,7 @@ export function fitWeight(
   },
 ): WeightFit {
   const { factor, mean, rule } = o;
-  const rows = kernelRows(w, layer, factor);
+  const rows = kernelRows(w, layer, { factor });
   const scale = Float32Array.from(rows, (row) => exactScale(row, rule));
   if (o.shared === true) scale.fill(scale.reduce((a, b) => Math.max(a, b), 0));
   const shift = new Float64Array(layer.outputs);

@@ -2,10 +2,10 @@ import { describe, expect, it } from "vitest";
 import { fixture } from "../../../../fixtures/build/index.ts";
 import { ModelBuilder } from "../../../../src/ir/build.ts";
 import { cloneModel } from "../../../../src/ir/clone.ts";
-import { intAttr, type Model, type ValueId } from "../../../../src/ir/graph.ts";
+import { intAttr, intsAttr, type Model, type ValueId } from "../../../../src/ir/graph.ts";
 import { inferShapes } from "../../../../src/ir/infer.ts";
 import { PatchBuilder } from "../../../../src/ir/patch.ts";
-import { f32Tensor } from "../../../../src/ir/tensor.ts";
+import { f32Tensor, i64Tensor } from "../../../../src/ir/tensor.ts";
 import { createRng } from "../../../../src/numeric/rng.ts";
 import { findFold } from "../../../../src/passes/quantize/static/fold.ts";
 import { findSites, type Site } from "../../../../src/passes/quantize/static/sites.ts";
@@ -32,7 +32,14 @@ function roundTrip(model: Model, site: Site, factor: Float64Array): string | nul
   if (fold === null) return null;
   const patch = new PatchBuilder(graph, "test");
   fold.apply(patch, factor);
-  const inverse = patch.constant(f32Tensor(factor.map((f) => 1 / f)), "inverse");
+  const dims = site.kind === "conv" ? [site.channels, 1, 1] : [site.channels];
+  const inverse = patch.constant(
+    f32Tensor(
+      factor.map((f) => 1 / f),
+      dims,
+    ),
+    "inverse",
+  );
   const [back] = patch.node({ op: "Mul", name: `inverse${site.value}`, inputs: [site.value, inverse] });
   for (const l of site.layers)
     patch.replace(l.node, { inputs: l.node.inputs.map((id) => (id === site.value ? back : id)) });
@@ -66,6 +73,7 @@ describe("factors folded into norms", () => {
         if (rule !== null) rules.push(rule);
       }
       expect(rules).toContain(name === "tiny-unet" ? "layer-norm" : "modulation");
+      if (name === "tiny-unet") expect(rules).toContain("affine");
       expect(rules.length).toBeGreaterThan(2);
       const feeds = trajectory(f, before);
       const [y, z] = [
@@ -123,5 +131,57 @@ describe("factors folded into norms", () => {
     ).toBeNull();
     // A full-size addend would have to be multiplied element by element.
     expect(fold(normed((b, n) => b.node("Add", [n, b.input("z", "f32", [2, 5, 8])])))).toBeNull();
+  });
+
+  it.each(["group-norm", "affine", "rms-norm"] as const)(
+    "%s: also through a reshape and a transpose, exactly",
+    async (rule) => {
+      const b = new ModelBuilder({ opset: rule === "rms-norm" ? 23 : 21 });
+      const k = (dims: readonly number[]) => b.constant(f32Tensor(powers(8), dims));
+      let tokens: ValueId;
+      if (rule === "rms-norm") {
+        const x = b.input("x", "f32", [2, 5, 8]);
+        tokens = b.node("RMSNormalization", [x, k([8])], { axis: intAttr(-1) });
+      } else {
+        const x = b.input("x", "f32", [2, 8, 3, 4]);
+        const normed = b.node(
+          "GroupNormalization",
+          [x, rule === "affine" ? b.constant(f32Tensor(new Float32Array(8).fill(1))) : k([8]), k([8])],
+          { num_groups: intAttr(2) },
+        );
+        const moved =
+          rule === "affine"
+            ? b.node("Add", [b.node("Mul", [k([8, 1, 1]), normed]), k([1, 8, 1, 1])])
+            : normed;
+        const flat = b.node("Reshape", [moved, b.constant(i64Tensor([2, 8, 12]))]);
+        tokens = b.node("Transpose", [flat], { perm: intsAttr([0, 2, 1]) });
+      }
+      const y = b.node("MatMul", [tokens, b.constant(weight([8, 6]))]);
+      const model = b.output(y, "y", { kind: "tensor", dtype: "f32", shape: null }).build();
+      const folded = cloneModel(model);
+      expect(roundTrip(folded, sitesOf(folded)[0]!, powers(8))).toBe(rule);
+      const feeds = [new Map([["x", wave(rule === "rms-norm" ? [2, 5, 8] : [2, 8, 3, 4])]])];
+      const how = { optimize: "disable" } as const;
+      expect(await outputsOn(folded, feeds, how)).toEqual(await outputsOn(model, feeds, how));
+    },
+  );
+
+  it("none through a reshape that takes channels apart, or along another axis", () => {
+    const fold = (shape: readonly number[], perm: readonly number[], dims: readonly number[]): unknown => {
+      const b = new ModelBuilder({ opset: 21 });
+      const x = b.input("x", "f32", [2, 8, 8, 8]);
+      const scaled = b.node("Mul", [x, b.constant(f32Tensor(powers(8), dims))]);
+      const moved = b.node("Transpose", [b.node("Reshape", [scaled, b.constant(i64Tensor(shape))])], {
+        perm: intsAttr(perm),
+      });
+      const y = b.node("MatMul", [moved, b.constant(weight([8, 6]))]);
+      const model = b.output(y, "y", { kind: "tensor", dtype: "f32", shape: null }).build();
+      return findFold(model.graph, inferShapes(model), sitesOf(model)[0]!);
+    };
+    expect(fold([2, 8, 64], [0, 2, 1], [8, 1, 1])).not.toBeNull();
+    expect(fold([2, 64, 8], [0, 1, 2], [8])).not.toBeNull();
+    expect(fold([2, 64, 8], [0, 1, 2], [8, 1, 1])).toBeNull();
+    expect(fold([16, 8, 8], [0, 2, 1], [8, 1, 1])).toBeNull();
+    expect(fold([2, 8, 64], [0, 2, 1], [8, 1])).toBeNull();
   });
 });

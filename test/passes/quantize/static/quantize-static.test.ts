@@ -28,7 +28,7 @@ const VARIANTS: Options[] = [
   { time: "constant" },
   { activations: "tensor" },
   { activations: "source" },
-  { smooth: false },
+  { smooth: "off" },
   { correctBias: false },
   { saturation: "seven-bit" },
   { guards: false },
