@@ -26,6 +26,7 @@ import { shortenNames } from "./legalise/shorten-names.ts";
 import { spellOps } from "./legalise/spell-ops.ts";
 import { storeShapes } from "./legalise/store-shapes.ts";
 import type { Pass } from "./pass.ts";
+import { pruneBlocks } from "./prune/prune-blocks.ts";
 import { pruneChannels } from "./prune/prune-channels.ts";
 import { pruneFfn } from "./prune/prune-ffn.ts";
 import { pruneHeads } from "./prune/prune-heads.ts";
@@ -69,6 +70,7 @@ export const passes = [
   freezeTime,
   shareBases,
   sparsifyWeights,
+  pruneBlocks,
   pruneHeads,
   pruneFfn,
   pruneChannels,

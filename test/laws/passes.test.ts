@@ -26,6 +26,7 @@ const references = new Map<string, ReturnType<typeof outputsOf>>();
 const NEED_MORE: readonly string[] = [
   "factorize-attention",
   "share-bases",
+  "prune-blocks",
   "quantize-static",
   "correct-output",
 ];
