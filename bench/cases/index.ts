@@ -6,6 +6,7 @@ import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
 import { attentionShapes, factorizeShapes } from "./factorize-shapes.ts";
 import { guards } from "./guards.ts";
+import { hybrids } from "./hybrids.ts";
 import { linalg } from "./linalg.ts";
 import { mixedPrecision } from "./mixed-precision.ts";
 import { onnxsim } from "./onnxsim.ts";
@@ -46,6 +47,7 @@ export const cases: readonly BenchCase[] = [
   attentionShapes,
   sparseShapes,
   pruneShapes,
+  hybrids,
   guards,
   skeletonInspect,
   skeletonExact,

@@ -14,8 +14,16 @@ export interface TimeInput {
 const SETTLE_MS = 8;
 
 /**
- * Runs models in turn on the same inputs in this process, A B B A, and returns the seconds of every run, model by model.
+ * Who runs when in a round: everybody once, starting one further each time, and in the other direction every time all
+ * have started. Two models run A B B A; of more, none follows itself, whose weights would still be in the cache, more
+ * often than another.
  */
+function orderOf(count: number, round: number): number[] {
+  const order = Array.from({ length: count }, (_, i) => (i + round) % count);
+  return Math.floor(round / count) % 2 === 0 ? order : order.reverse();
+}
+
+/** Runs models in turn on the same inputs in this process and returns the seconds of every run, model by model. */
 export async function interleaveAll(input: TimeInput): Promise<number[][]> {
   const sessions = [];
   for (const path of input.models) sessions.push(await defaultSession(path, input.threads));
@@ -23,9 +31,7 @@ export async function interleaveAll(input: TimeInput): Promise<number[][]> {
   const feeds = seededFeeds(sessions[0]!, input.dims);
   const seconds: number[][] = sessions.map(() => []);
   for (let run = -input.warmup; run < input.runs; run++) {
-    const order = sessions.map((_, i) => i);
-    if (run % 2 !== 0) order.reverse();
-    for (const i of order) {
+    for (const i of orderOf(sessions.length, run + input.warmup)) {
       await pause(SETTLE_MS);
       const start = performance.now();
       await sessions[i]!.run(feeds);

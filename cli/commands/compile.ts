@@ -2,7 +2,7 @@ import { type Command, Option } from "commander";
 import type { CompileResult, Report } from "../../src/index.ts";
 import { EXIT } from "../errors.ts";
 import { createProgress } from "../render/progress.ts";
-import { renderPlan, renderSummary } from "../render/summary.ts";
+import { renderPreview, renderSummary } from "../render/summary.ts";
 import { parseList, parseShape, parseSize, wholeNumber } from "../values.ts";
 
 interface Flags {
@@ -31,7 +31,7 @@ function summarise(report: Report, result: CompileResult, json: boolean): void {
 }
 
 async function run(source: string, flags: Flags, command: Command): Promise<void> {
-  const { compile, planBuild } = await import("../../src/index.ts");
+  const { compile, previewBuild } = await import("../../src/index.ts");
   const common = {
     ...(flags.recipe !== undefined && { recipe: flags.recipe }),
     ...(flags.preset !== undefined && { preset: flags.preset }),
@@ -40,8 +40,10 @@ async function run(source: string, flags: Flags, command: Command): Promise<void
     ...(flags.verify !== undefined && { verify: flags.verify }),
   };
   if (flags.dryRun) {
-    const plan = await planBuild(source, common);
-    process.stdout.write(flags.json ? `${JSON.stringify(plan, null, 2)}\n` : `${renderPlan(plan)}\n`);
+    const preview = await previewBuild(source, common);
+    process.stdout.write(
+      flags.json ? `${JSON.stringify(preview, null, 2)}\n` : `${renderPreview(preview)}\n`,
+    );
     return;
   }
   const { output } = flags;
@@ -89,7 +91,7 @@ export function compileCommand(program: Command): void {
     .argument("<source>", "pipeline folder, or a model.onnx")
     .option("-o, --output <folder>", "where the build goes; only a dry run does without")
     .option("--recipe <file>", "recipe, YAML or JSON (diffpress schema recipe)")
-    .option("--preset <name>", "exact, fp16, w8 or w4; replaces what the recipe extends (default: exact)")
+    .option("--preset <name>", "exact, fp16, w8, balanced, w4, small or tiny; replaces what the recipe extends (default: exact)")
     .option(
       "--target <ids>",
       "comma-separated targets, or all (default: the recipe's, else cpu-x64)",
@@ -100,7 +102,7 @@ export function compileCommand(program: Command): void {
     .option("--workers <n>", "threads that derive weights", wholeNumber(1))
     .option("--verify", "prove and sample builds of large models too (default: of models up to 1 GiB)")
     .option("--no-verify", "neither prove exact passes nor sample the builds against the original")
-    .option("--dry-run", "print what would be done and stop", false)
+    .option("--dry-run", "print what would be done, and what pruning and factorization would choose from, and stop", false)
     .option("--json", "print the report on stdout", false)
     .option("-q, --quiet", "no progress", false)
     .addOption(

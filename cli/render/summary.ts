@@ -1,4 +1,4 @@
-import type { BudgetResult, Plan, Report, TargetReport } from "../../src/index.ts";
+import type { BudgetResult, BuildPreview, Plan, Report, TargetReport } from "../../src/index.ts";
 import { bytes, count, decibel, flops, paint, percent, seconds } from "./format.ts";
 import { table } from "./table.ts";
 
@@ -111,8 +111,18 @@ export function renderSummary(report: Report, out: string): string {
   return lines.join("\n");
 }
 
+/** A plan and what its passes would choose from, as text. */
+export function renderPreview({ plan, passes }: BuildPreview): string {
+  const found = passes.flatMap((p) => [
+    "",
+    `${p.pass} on ${p.component} for ${p.target}`,
+    ...p.lines.map((l) => (l.subject === "" ? `  ${l.what}` : `    ${l.subject}: ${l.what}`)),
+  ]);
+  return [renderPlan(plan), ...found].join("\n");
+}
+
 /** A plan as text: what runs once, then what runs for each target. */
-export function renderPlan(plan: Plan): string {
+function renderPlan(plan: Plan): string {
   const lines: string[] = [];
   const step = (p: { pass: string; options: object; from: string }): string => {
     const options = Object.keys(p.options).length === 0 ? "" : ` ${JSON.stringify(p.options)}`;

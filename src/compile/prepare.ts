@@ -57,8 +57,3 @@ export async function prepare(path: string, choices: BuildChoices): Promise<Prep
   const components = source.components.map((c) => c.info);
   return { source, recipe, targets, plan: plan({ recipe, components, targets, verify }) };
 }
-
-/** The plan of a build, before any weight is read: what `--dry-run` prints. Errors as {@link prepare}. */
-export async function planBuild(path: string, choices: BuildChoices = {}): Promise<Plan> {
-  return (await prepare(path, choices)).plan;
-}

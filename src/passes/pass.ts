@@ -86,6 +86,16 @@ export interface RangeStatistics {
   readonly get: (valueName: string) => { readonly min: number; readonly max: number } | undefined;
 }
 
+/** One thing a pass would work on, as a dry run shows it. */
+export interface PreviewLine {
+  /** Name of a layer or group; "" for the whole graph. */
+  readonly subject: string;
+  readonly what: string;
+}
+
+/** What a preview may use: everything that is known without reading a weight. */
+export type PreviewContext = Pick<PassContext, "model" | "target" | "shapes">;
+
 export interface Pass<Options = unknown> {
   /** kebab-case, a verb phrase; also the file name. */
   readonly name: string;
@@ -125,6 +135,8 @@ export interface Pass<Options = unknown> {
   ): StatisticsRequest | null;
   /** Whether the pass judges what it does on the original's recorded trajectory. */
   wantsOracle?(options: Options, target: Target | null): boolean;
+  /** What the pass would work on, from structure alone: no weight is read, nothing is sampled. */
+  preview?(graph: Graph, options: Options, ctx: PreviewContext): readonly PreviewLine[];
   /** Bump when the output for the same input changes. */
   readonly version: number;
   run(graph: Graph, options: Options, ctx: PassContext): Promise<void> | void;

@@ -11,7 +11,7 @@ import { planTrajectory, sampleTrajectory } from "../../src/calibrate/index.ts";
 import { calibrationSeeds, verificationSeeds } from "../../src/calibrate/seeds.ts";
 import { findComponentInputs } from "../../src/compile/component-inputs.ts";
 import { prepare } from "../../src/compile/prepare.ts";
-import { type CompileOptions, compile, planBuild, type Report } from "../../src/index.ts";
+import { type CompileOptions, compile, previewBuild, type Report } from "../../src/index.ts";
 import type { Model } from "../../src/ir/graph.ts";
 import { fileReader, writeModel } from "../../src/ir/onnx/index.ts";
 import { createRuntime } from "../../src/runtime/index.ts";
@@ -77,8 +77,8 @@ const named = (report: Report, target: string, name: string) =>
   report.targets[target]!.components.find((c) => c.name === name)!;
 
 /** Lossy passes a plan has for a component on the CPU, with the format or type they make. */
-async function lossy(choices: Parameters<typeof planBuild>[1]): Promise<Record<string, unknown>> {
-  const plan = await planBuild(pipeline, choices);
+async function lossy(choices: Parameters<typeof previewBuild>[1]): Promise<Record<string, unknown>> {
+  const { plan } = await previewBuild(pipeline, choices);
   return Object.fromEntries(
     plan.components.map((c) => [
       c.component,

@@ -3,6 +3,7 @@ import { balanced } from "./balanced.ts";
 import { exact } from "./exact.ts";
 import { fp16 } from "./fp16.ts";
 import { small } from "./small.ts";
+import { tiny } from "./tiny.ts";
 import { w4 } from "./w4.ts";
 import { w8 } from "./w8.ts";
 
@@ -25,6 +26,11 @@ export const presets: readonly Preset[] = [
   },
   { name: "w4", summary: "4-bit weights in blocks for linear layers, float arithmetic", recipe: w4 },
   { name: "small", summary: "4-bit weights fitted on sampled trajectories, float arithmetic", recipe: small },
+  {
+    name: "tiny",
+    summary: "a tenth of the operations pruned, attention factored, 4-bit weights in large blocks",
+    recipe: tiny,
+  },
 ];
 
 /** The preset called `name`. */

@@ -8,12 +8,12 @@ import type { TruncatedSvd } from "./svd.ts";
 const SMALL = 320;
 
 /** Directions sampled beyond those asked for. */
-const OVERSAMPLE = 24;
+const OVERSAMPLE = 36;
 
 /** How {@link leadingSvd} works. */
 export interface LeadingSvdOptions {
   readonly rank: number;
-  /** Power iterations: each squares the ratio between wanted and unwanted values. Default 1. */
+  /** Power iterations, at least 1: each squares the ratio between wanted and unwanted values. Default 1. */
   readonly power?: number;
   /** Seed of the sampled directions. Default 0. */
   readonly seed?: number;
@@ -47,13 +47,13 @@ function wide(a: Matrix, o: Required<LeadingSvdOptions>): TruncatedSvd {
   const rng = createRng(o.seed, "leading-svd");
   const directions = Float64Array.from({ length: sampled * a.columns }, () => rng.normal());
   const at = turned(a);
-  let q = matrix(multiply(matrix(directions, sampled, a.columns), at), sampled, a.rows);
-  for (let i = 0; i < o.power; i++) {
-    q = matrix(orthonormalRows(q.data as Float64Array, sampled, a.rows), sampled, a.rows);
-    q = matrix(multiply(matrix(multiply(q, a), sampled, a.columns), at), sampled, a.rows);
-  }
-  const rows = orthonormalRows(q.data as Float64Array, sampled, a.rows);
-  return fromProjection(matrix(rows, sampled, a.rows), a, o.rank);
+  const basis = (rows: Float64Array, length: number): Matrix =>
+    matrix(orthonormalRows(rows, sampled, length), sampled, length);
+  let q = basis(multiply(matrix(directions, sampled, a.columns), at), a.rows);
+  for (let i = 1; i < o.power; i++)
+    q = basis(multiply(matrix(multiply(q, a), sampled, a.columns), at), a.rows);
+  // The last half iteration goes to the longer side, whose basis is what `a` is projected on: a product less.
+  return flip(fromProjection(basis(multiply(q, a), a.columns), at, o.rank));
 }
 
 /**

@@ -20,6 +20,7 @@ import {
 } from "./low-rank.ts";
 import type { Probe } from "./measure.ts";
 import { FACTORIZE_PROPERTIES, type FactorizeOptions } from "./options.ts";
+import { previewRanks } from "./preview.ts";
 import { allocated, decideLengths, decideWeighting } from "./ranks.ts";
 import { groupSites, type Site, sitesOf } from "./sites.ts";
 import { inputRequest, statisticsOf } from "./statistics.ts";
@@ -60,7 +61,7 @@ function candidatesOf(
 }
 
 /** Ranks are multiples of the target's channel alignment. */
-const stepOf = (ctx: PassContext): number => ctx.target?.align.channels ?? 4;
+const stepOf = (ctx: Pick<PassContext, "target">): number => ctx.target?.align.channels ?? 4;
 
 const nameOf = (g: Group): string => g.sites[0].layer.node.name;
 
@@ -202,6 +203,21 @@ report says so.`,
     return grams.length === 0 ? null : { values: [], grams };
   },
   wantsOracle: (o) => o.measure && o.budget.keep !== undefined,
+  preview(graph, o, ctx) {
+    const sites = candidatesOf(graph, o, { model: ctx.model, shapes: () => ctx.shapes(), decide: () => {} });
+    const groups = groupSites(sites, o.merge).map(
+      (g): Group => ({ sites: g as [Site, ...Site[]], statistics: null }),
+    );
+    const { ratio, rank } = o.budget;
+    const step = stepOf(ctx);
+    const rankOf =
+      ratio !== undefined
+        ? (g: Group, lengths: Lengths) => rankAt(g, ratio, lengths, step)
+        : rank !== undefined
+          ? (g: Group) => Math.min(rank, fullRank(g))
+          : null;
+    return previewRanks(groups, { rankOf, step }, ctx);
+  },
   version: 1,
   async run(graph, o, ctx) {
     const groups = groupsOf(graph, o, ctx);

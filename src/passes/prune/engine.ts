@@ -22,7 +22,7 @@ export function needsData(o: Pick<PruneOptions, "score" | "repair" | "allocate">
 }
 
 /** Groups in scope. */
-function chosen(analysis: PruneAnalysis, o: PruneOptions, scope: Scope): PruneGroup[] {
+export function chosen(analysis: PruneAnalysis, o: PruneOptions, scope: Scope): PruneGroup[] {
   const match = o.match === null ? null : new RegExp(o.match, "u");
   const exclude = o.exclude === null ? null : new RegExp(o.exclude, "u");
   return analysis.groups.filter(

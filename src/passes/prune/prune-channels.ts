@@ -1,6 +1,7 @@
 import { definePass } from "../pass.ts";
 import { needsData, prune, requestFor } from "./engine.ts";
 import { type PruneOptions, pruneSchema, type Scope } from "./options.ts";
+import { previewPruning } from "./preview.ts";
 
 /** Options of `prune-channels`. */
 export interface PruneChannelsOptions extends PruneOptions {
@@ -33,5 +34,6 @@ see fewer elements, which no refit makes up for exactly. \`prune-structures\` ex
   version: 1,
   wantsStatistics: (graph, o, ctx) => requestFor(graph, o, scopeOf(o), ctx),
   wantsOracle: (o) => needsData(o),
+  preview: (_graph, o, ctx) => previewPruning(o, scopeOf(o), ctx),
   run: (graph, o, ctx) => prune(graph, o, scopeOf(o), ctx),
 });

@@ -1,6 +1,7 @@
 import { definePass } from "../pass.ts";
 import { needsData, prune, requestFor } from "./engine.ts";
 import { type PruneOptions, pruneSchema, type Scope } from "./options.ts";
+import { previewPruning } from "./preview.ts";
 
 const SCOPE: Scope = { pass: "prune-ffn", kinds: ["ffn"] };
 
@@ -18,5 +19,6 @@ sampled. \`prune-structures\` explains the options.`,
   version: 1,
   wantsStatistics: (graph, o, ctx) => requestFor(graph, o, SCOPE, ctx),
   wantsOracle: (o) => needsData(o),
+  preview: (_graph, o, ctx) => previewPruning(o, SCOPE, ctx),
   run: (graph, o, ctx) => prune(graph, o, SCOPE, ctx),
 });

@@ -15,7 +15,7 @@ import type { Shared } from "../quantize/plan.ts";
 import { predictedSqnr } from "../quantize/score.ts";
 import { sparsifiable, tapsOf } from "./layers.ts";
 import { type SparsifyWeightsOptions, schema } from "./options.ts";
-import { type Sparsified, storageDecision } from "./storage.ts";
+import { type Sparsified, sparseBytes, storageDecision } from "./storage.ts";
 
 /** Share of the mean diagonal added to Gram matrices, SparseGPT's usual 1 %. */
 const DAMP = 0.01;
@@ -140,6 +140,25 @@ the Gram matrix. Behind this pass \`quantize-weights\` leaves zeros zero; to fit
       .flatMap((s) => s.uses.map((u) => gramRequest(graph, ctx.shapes(), u.layer)))
       .filter((r) => r !== null);
     return grams.length === 0 ? null : { values: [], grams };
+  },
+  preview(graph, o, ctx) {
+    const silent = { model: ctx.model, shapes: () => ctx.shapes(), decide: () => {} };
+    const settings = { criterion: o.method, repair: o.repair, pattern: patternOf(o.pattern, o.ratio) };
+    const all = sparsifiable(graph, o, silent).map(({ uses }) => {
+      const { tensor, role, node } = uses[0]!.layer;
+      const rows = tensor.dims[role.outAxis]!;
+      const kept = keptCount({ rows, columns: elementCount(tensor.dims) / rows }, settings);
+      return { tensor, kept, name: node.name };
+    });
+    const { dense, coordinate, bitmask } = sparseBytes(all);
+    const total = `${all.length} weights; ${dense} bytes with the zeros written out, ${bitmask} beside a bit mask, ${coordinate} as sparse_initializer`;
+    return [
+      { subject: "", what: total },
+      ...all.map(({ tensor, kept, name }) => ({
+        subject: name,
+        what: `${elementCount(tensor.dims) - kept} of ${elementCount(tensor.dims)} become zero`,
+      })),
+    ];
   },
   version: 1,
   async run(graph, o, ctx) {

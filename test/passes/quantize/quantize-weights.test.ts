@@ -249,7 +249,7 @@ describe("quantize-weights", () => {
   });
 
   it("says on the CPU that w8 saves size only", async () => {
-    const options = { edges: "none", sensitive: "none" };
+    const options = { edges: "none", sensitive: "none" } as const;
     const [first] = await run(modelOf(LAYERS.Gemm), quantizeWeights, options, { target: target("cpu-x64") });
     expect(first).toMatchObject({
       kind: "applied",

@@ -1,0 +1,51 @@
+import { type PruneAnalysis, type PruneGroup, pruneAnalysis } from "../../ir/anatomy/groups/index.ts";
+import { modelBytes } from "../../ir/weights.ts";
+import type { PreviewContext, PreviewLine } from "../pass.ts";
+import { chosen } from "./engine.ts";
+import { flopCount, lengthsOf } from "./flops.ts";
+import { countsOf } from "./levels.ts";
+import type { PruneOptions, Scope } from "./options.ts";
+
+/** Reasons given by refusals that a preview spells out; the report of a build lists all. */
+const REASONS = 5;
+
+const mega = (n: number): string => `${(n / 1e6).toFixed(1)} MFLOP`;
+
+function groupLine(g: PruneGroup, o: PruneOptions): PreviewLine {
+  const most = countsOf(g, o).at(-1) ?? 0;
+  const layers = g.producers.filter((p) => p.weight).length;
+  return {
+    subject: g.name,
+    what: `${g.kind}: ${g.units.length} units of ${g.width}, made by ${layers}, read by ${g.consumers.length} layers; at most ${most} may go`,
+  };
+}
+
+function refusalLines({ refused }: PruneAnalysis): PreviewLine[] {
+  const byReason = new Map<string, number>();
+  for (const r of refused) byReason.set(r.why, (byReason.get(r.why) ?? 0) + 1);
+  const sorted = [...byReason].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+  return sorted.slice(0, REASONS).map(([why, n]) => ({
+    subject: "",
+    what: `${n} ${n === 1 ? "layer stays" : "layers stay"} whole: ${why}`,
+  }));
+}
+
+/** Groups a pruning pass would choose from, and the FLOPs and bytes it starts with. */
+export function previewPruning(o: PruneOptions, scope: Scope, ctx: PreviewContext): PreviewLine[] {
+  const analysis = pruneAnalysis(ctx.model, ctx.shapes());
+  const groups = chosen(analysis, o, scope);
+  const { lengths, assumed } = lengthsOf({ model: ctx.model, oracle: null }, o.dims);
+  const flops = flopCount(ctx, analysis, lengths);
+  const most = groups.flatMap((g) => g.units.slice(0, countsOf(g, o).at(-1) ?? 0));
+  const floor = flops.after(new Set(most));
+  return [
+    {
+      subject: "",
+      what:
+        `${groups.length} groups; ${mega(flops.total)} and ${modelBytes(ctx.model)} bytes before, ${mega(flops.total * (1 - o.ratio))} asked for, ${mega(floor)} with all that may go` +
+        (assumed.length > 0 ? ` (lengths assumed for ${assumed.join(", ")})` : ""),
+    },
+    ...groups.map((g) => groupLine(g, o)),
+    ...refusalLines(analysis),
+  ];
+}
