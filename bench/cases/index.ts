@@ -18,6 +18,7 @@ import { quantize4bit } from "./quantize-4bit.ts";
 import { quantize8bit } from "./quantize-8bit.ts";
 import { sd15At8Bits } from "./sd15-8bit.ts";
 import { sdxl } from "./sdxl.ts";
+import { shrinkLarge } from "./shrink-large.ts";
 import { skeletonExact } from "./skeleton-exact.ts";
 import { skeletonInspect } from "./skeleton-inspect.ts";
 import { skeletonSpeed } from "./skeleton-speed.ts";
@@ -53,6 +54,7 @@ export const cases: readonly BenchCase[] = [
   skeletonExact,
   skeletonWeights,
   skeletonSpeed,
+  shrinkLarge,
   sd15At8Bits,
   sdxl,
 ];
