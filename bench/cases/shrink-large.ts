@@ -34,7 +34,7 @@ export const shrinkLarge: BenchCase = {
   title: "pruning and factorization of full-size networks without samples",
   needs: SKELETONS.map((s) => `skeletons/${s}.onnx`),
   disk: 25e9,
-  async run({ models, scratch, say }): Promise<CaseResult> {
+  async run({ scratch, say }): Promise<CaseResult> {
     const rows: CaseResult["rows"][number][] = [];
     const checks: Check[] = [];
     const limit = (name: string, value: number, most: number, unit: string): void => {
