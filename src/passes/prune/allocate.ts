@@ -77,7 +77,7 @@ export function spreadOverCalls(cuts: readonly Cut[], flops: FlopCount, limit: n
 }
 
 /** Takes the cheapest steps until the FLOPs are at most `limit`, or everything that can go is gone. */
-export function spread(cuts: readonly Cut[], flops: FlopCount, limit: number): Spread {
+function spread(cuts: readonly Cut[], flops: FlopCount, limit: number): Spread {
   const steps = cuts
     .flatMap((c, i) => hull(c, i, flops))
     .sort((a, b) => a.price - b.price || a.cut - b.cut || a.level - b.level);

@@ -35,7 +35,7 @@ export function countsOf(group: PruneGroup, o: Pick<PruneOptions, "align" | "mos
 }
 
 /** Columns that stay when the first units of an order go. */
-export function kept(reader: GroupReader, order: readonly number[], count: number): Int32Array {
+function kept(reader: GroupReader, order: readonly number[], count: number): Int32Array {
   const gone = new Set<number>();
   for (const u of order.slice(0, count)) for (const c of reader.units[u]!) gone.add(c);
   return Int32Array.from(Array.from({ length: reader.reader.size }, (_, i) => i).filter((i) => !gone.has(i)));

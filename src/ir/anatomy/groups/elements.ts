@@ -1,7 +1,7 @@
 import type { Factor, Ledger } from "./ledger.ts";
 
 /** Disjoint sets over 0 to n. */
-export class Sets {
+class Sets {
   readonly #parent: Int32Array;
   constructor(n: number) {
     this.#parent = Int32Array.from({ length: n }, (_, i) => i);
