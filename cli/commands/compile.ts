@@ -91,7 +91,10 @@ export function compileCommand(program: Command): void {
     .argument("<source>", "pipeline folder, or a model.onnx")
     .option("-o, --output <folder>", "where the build goes; only a dry run does without")
     .option("--recipe <file>", "recipe, YAML or JSON (diffpress schema recipe)")
-    .option("--preset <name>", "exact, fp16, w8, balanced, w4, small or tiny; replaces what the recipe extends (default: exact)")
+    .option(
+      "--preset <name>",
+      "exact, fp16, w8, balanced, w4, small or tiny; replaces what the recipe extends (default: exact)",
+    )
     .option(
       "--target <ids>",
       "comma-separated targets, or all (default: the recipe's, else cpu-x64)",
@@ -102,7 +105,11 @@ export function compileCommand(program: Command): void {
     .option("--workers <n>", "threads that derive weights", wholeNumber(1))
     .option("--verify", "prove and sample builds of large models too (default: of models up to 1 GiB)")
     .option("--no-verify", "neither prove exact passes nor sample the builds against the original")
-    .option("--dry-run", "print what would be done, and what pruning and factorization would choose from, and stop", false)
+    .option(
+      "--dry-run",
+      "print what would be done, and what pruning and factorization would choose from, and stop",
+      false,
+    )
     .option("--json", "print the report on stdout", false)
     .option("-q, --quiet", "no progress", false)
     .addOption(
