@@ -6,7 +6,7 @@ import { elementsOf } from "../../runtime/kernels/elements.ts";
 import { type HeadTensors, narrowedScores, narrowedValues } from "../../runtime/kernels/narrow-heads.ts";
 import { type Decision, definePass, type PassContext } from "../pass.ts";
 import { gramRequest, inputsOf } from "../quantize/grams.ts";
-import { optionPattern } from "../quantize/pattern.ts";
+import { optionPattern } from "../option-pattern.ts";
 import {
   type AttentionSite,
   attentionSites,
@@ -19,6 +19,7 @@ import {
   writeEdits,
   writeHeads,
 } from "./attention.ts";
+import { decideWeighting } from "./ranks.ts";
 
 /** Options of `factorize-attention`. */
 export interface FactorizeAttentionOptions {
@@ -260,19 +261,11 @@ sampled all inputs count alike, and the report says so.`,
     if (sites.length === 0) return;
     const known = o.weighting === "none" ? null : ctx.statistics;
     const unseen = observed(sites, o).filter((l) => inputsFor(l, known) === null);
-    if (o.weighting !== "none" && unseen.length > 0)
-      ctx.decide({
-        node: unseen.length === 1 ? unseen[0]!.layer.node.name : "",
-        kind: "downgraded",
-        rule: "weighting",
-        why:
-          ctx.statistics === null
-            ? "the model could not be sampled, so nothing is known of its layers' inputs"
-            : "the layers' inputs are too many, or were not observed",
-        from: "activations",
-        to: "none",
-        count: unseen.length,
-      });
+    decideWeighting(
+      unseen.map((l) => l.layer.node.name),
+      o,
+      ctx,
+    );
     const patch = new PatchBuilder(graph, PASS);
     const edits: Edits = { inputs: new Map() };
     const scales = new Map<NodeId, number>();

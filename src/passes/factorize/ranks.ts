@@ -100,7 +100,7 @@ export async function allocated<Ranks>(
 /** Says which layers lack the statistics that were asked for. */
 export function decideWeighting(
   without: readonly string[],
-  o: FactorizeOptions,
+  o: Pick<FactorizeOptions, "weighting">,
   ctx: Pick<PassContext, "statistics" | "decide">,
 ): void {
   if (o.weighting === "none" || without.length === 0) return;

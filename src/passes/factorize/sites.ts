@@ -1,11 +1,11 @@
 import { elementCount } from "../../ir/dtype.ts";
 import { attrInt, type Attr, type Graph, type Node, type ValueId } from "../../ir/graph.ts";
-import { tensorBytes } from "../../ir/tensor.ts";
 import { type Form, sidesOf } from "../../runtime/kernels/factor-inputs.ts";
 import type { PassContext } from "../pass.ts";
 import { guardedLayers } from "../quantize/guards.ts";
 import { type Layer, weightLayers } from "../quantize/layers.ts";
-import { optionPattern } from "../quantize/pattern.ts";
+import { leftLayers } from "../quantize/left-layers.ts";
+import { optionPattern } from "../option-pattern.ts";
 import type { FactorizeOptions } from "./options.ts";
 
 /** A layer whose weight can be written as a product. */
@@ -46,41 +46,28 @@ export function sitesOf(pass: string, graph: Graph, o: FactorizeOptions, ctx: Si
   const match = optionPattern(pass, "match", o.match);
   const exclude = optionPattern(pass, "exclude", o.exclude);
   const guards = guardedLayers(ctx);
-  const skipped = new Map<string, { rule: string; layers: Layer[] }>();
-  const skip = (rule: string, why: string, layer: Layer): void => {
-    const known = skipped.get(why) ?? { rule, layers: [] };
-    known.layers.push(layer);
-    skipped.set(why, known);
-  };
+  const left = leftLayers();
   const out: Site[] = [];
   for (const layer of weightLayers(graph, ctx.shapes())) {
     const { node, tensor, value, role } = layer;
     const guard = guards.get(node.id);
     if (match?.test(node.name) === false || exclude?.test(node.name) === true)
-      skip("selection", "its name is not selected by match and exclude", layer);
+      left.leave(layer, "selection", "its name is not selected by match and exclude");
     else if (elementCount(tensor.dims) < o.minElements)
-      skip("min-elements", `it has fewer than ${o.minElements} elements`, layer);
-    else if (isFactor(graph, layer)) skip("factor", "it is a factor already", layer);
+      left.leave(layer, "min-elements", `it has fewer than ${o.minElements} elements`);
+    else if (isFactor(graph, layer)) left.leave(layer, "factor", "it is a factor already");
     else if (o.guards && guard !== undefined)
-      skip(`guard-${guard}`, `guards leave it as it is (${guard})`, layer);
+      left.leave(layer, `guard-${guard}`, `guards leave it as it is (${guard})`);
     else if (graph.users(value).length > 1 || graph.isOutput(value))
-      skip("shared-weight", "other nodes read its weight too", layer);
+      left.leave(layer, "shared-weight", "other nodes read its weight too");
     else {
       const form = formOf(layer);
       if (form === "KN" || form === "NK" || form === "conv")
         out.push({ layer, form, input: node.inputs[role.activation]!, ...sidesOf(tensor.dims, form) });
-      else skip("layer-kind", form, layer);
+      else left.leave(layer, "layer-kind", form);
     }
   }
-  for (const [why, { rule, layers }] of skipped)
-    ctx.decide({
-      node: layers.length === 1 ? layers[0]!.node.name : "",
-      kind: "skipped",
-      rule,
-      why,
-      count: layers.length,
-      bytesBefore: layers.reduce((n, l) => n + tensorBytes(l.tensor), 0),
-    });
+  left.decide(ctx);
   return out;
 }
 

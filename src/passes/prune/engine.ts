@@ -4,6 +4,7 @@ import { cloneModel } from "../../ir/clone.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { modelBytes } from "../../ir/weights.ts";
 import { removeDead } from "../clean/remove-dead.ts";
+import { optionPattern } from "../option-pattern.ts";
 import type { PassContext } from "../pass.ts";
 import { spreadOverCalls, unitsAt } from "./allocate.ts";
 import { removeUnits, shapeErrors } from "./apply.ts";
@@ -23,8 +24,8 @@ export function needsData(o: Pick<PruneOptions, "score" | "repair" | "allocate">
 
 /** Groups in scope. */
 export function chosen(analysis: PruneAnalysis, o: PruneOptions, scope: Scope): PruneGroup[] {
-  const match = o.match === null ? null : new RegExp(o.match, "u");
-  const exclude = o.exclude === null ? null : new RegExp(o.exclude, "u");
+  const match = optionPattern(scope.pass, "match", o.match);
+  const exclude = optionPattern(scope.pass, "exclude", o.exclude);
   return analysis.groups.filter(
     (g) =>
       scope.kinds.includes(g.kind) &&

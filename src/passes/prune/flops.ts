@@ -1,6 +1,7 @@
 import { type Axes, type Axis, axisLength, type PruneAnalysis } from "../../ir/anatomy/groups/index.ts";
 import { graphCost } from "../../ir/cost.ts";
 import type { PassContext } from "../pass.ts";
+import { recordedLengths } from "../recorded-lengths.ts";
 import { type Removal, removalOf } from "./removal.ts";
 
 /** Length of a symbolic dim that nobody gave. */
@@ -11,17 +12,15 @@ export function lengthsOf(
   ctx: Pick<PassContext, "model" | "oracle">,
   given: Readonly<Record<string, number>>,
 ): { readonly lengths: Readonly<Record<string, number>>; readonly assumed: readonly string[] } {
-  const lengths: Record<string, number> = { ...given };
+  const lengths: Record<string, number> = { ...recordedLengths(ctx), ...given };
   const assumed: string[] = [];
-  const feeds = ctx.oracle?.calls[0]?.feeds;
   for (const id of ctx.model.graph.inputs) {
-    const { name, type } = ctx.model.graph.value(id);
+    const { type } = ctx.model.graph.value(id);
     if (type?.kind !== "tensor") continue;
     for (const [axis, d] of (type.shape ?? []).entries()) {
       if (typeof d !== "string" || lengths[d] !== undefined) continue;
-      const sampled = feeds?.get(name)?.dims[axis];
-      lengths[d] = sampled ?? (axis === 0 ? 1 : ASSUMED);
-      if (sampled === undefined) assumed.push(d);
+      lengths[d] = axis === 0 ? 1 : ASSUMED;
+      assumed.push(d);
     }
   }
   return { lengths, assumed };

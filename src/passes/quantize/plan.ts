@@ -8,7 +8,7 @@ import type { FormatSupport, Target, WeightFormat } from "../../targets/target.t
 import type { PassContext } from "../pass.ts";
 import { type Guard, guardedLayers } from "./guards.ts";
 import { type Layer, weightLayers } from "./layers.ts";
-import { optionPattern } from "./pattern.ts";
+import { optionPattern } from "../option-pattern.ts";
 
 /** Options of `quantize-weights`. */
 export interface QuantizeWeightsOptions {

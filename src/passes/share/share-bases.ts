@@ -10,7 +10,7 @@ import { type BasisTensors, shareBasis } from "../../runtime/kernels/share-basis
 import { definePass, type PassContext } from "../pass.ts";
 import { gramRequest, inputsOf } from "../quantize/grams.ts";
 import type { Layer } from "../quantize/layers.ts";
-import { optionPattern } from "../quantize/pattern.ts";
+import { optionPattern } from "../option-pattern.ts";
 import { type InputGroup, inputGroups } from "./groups.ts";
 
 /** Options of `share-bases`. */

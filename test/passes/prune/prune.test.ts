@@ -36,6 +36,11 @@ async function quality(a: Model, b: Model): Promise<number> {
 }
 
 describe("pruning without samples", () => {
+  it("refuses a pattern that is none, like every pass", async () => {
+    const failed = load().then((m) => apply(m, [as(pruneStructures), { match: "(", dims: DIMS }]));
+    await expect(failed).rejects.toMatchObject({ code: "OPTION_PATTERN_INVALID" });
+  });
+
   it("cuts the FLOPs it is asked for, by magnitude, and says so", async () => {
     const model = await load();
     const whole = await load();

@@ -5,7 +5,7 @@ import { modelBytes } from "../../../ir/weights.ts";
 import type { PassContext } from "../../pass.ts";
 import type { Candidate, Candidates } from "./candidates.ts";
 import { latencyPrice } from "./latency.ts";
-import { recordedLengths } from "./lengths.ts";
+import { recordedLengths } from "../../recorded-lengths.ts";
 
 /** What the weights together may cost; exactly one is given. */
 export interface Budget {

@@ -24,9 +24,11 @@ export function interleaveOf(graph: Graph, site: Site): Interleave | null {
   const last = onlyUser(graph, concat);
   if (last?.op !== "DepthToSpace" || attrInt(last, "blocksize") !== 2) return null;
   if ((attrString(last, "mode") ?? "DCR") !== "DCR") return null;
-  const layers = concat.inputs.map((v) => site.layers.find((l) => l.output === v));
-  const complete = layers.every((l) => l !== undefined && onlyUser(graph, l.node) === concat);
-  return complete ? { concat, depthToSpace: last, layers: layers as unknown as Interleave["layers"] } : null;
+  const [a, b, c, d] = concat.inputs.map((v) => site.layers.find((l) => l.output === v));
+  if (a === undefined || b === undefined || c === undefined || d === undefined) return null;
+  const layers = [a, b, c, d] as const;
+  if (layers.some((l) => onlyUser(graph, l.node) !== concat)) return null;
+  return { concat, depthToSpace: last, layers };
 }
 
 /** Statistics of several values of the same channels as if they were one: what an interleaved image holds. */

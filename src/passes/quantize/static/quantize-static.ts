@@ -2,7 +2,7 @@ import type { Statistics, StatisticsRequest } from "../../../calibrate/statistic
 import type { Graph, ValueId } from "../../../ir/graph.ts";
 import { U8_STEPS, U16_STEPS } from "../../../numeric/quantize/activation.ts";
 import { definePass, type PassContext } from "../../pass.ts";
-import { optionPattern } from "../pattern.ts";
+import { optionPattern } from "../../option-pattern.ts";
 import { apply, type Setup } from "./apply.ts";
 import { type Buckets, cutTime } from "./buckets.ts";
 import type { ClockTable } from "./clock.ts";

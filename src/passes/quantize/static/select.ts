@@ -5,6 +5,7 @@ import { tensorBytes } from "../../../ir/tensor.ts";
 import { modelBytes } from "../../../ir/weights.ts";
 import { integerGain } from "../../../targets/cost/integer.ts";
 import type { PassContext } from "../../pass.ts";
+import { recordedLengths } from "../../recorded-lengths.ts";
 import { apply, type Setup } from "./apply.ts";
 import { type Candidate, type Choice, chooseSites, spreadCalls } from "./damage.ts";
 import type { QuantizeStaticOptions } from "./options.ts";
@@ -13,19 +14,6 @@ import type { Site } from "./sites.ts";
 
 /** Models above this are not measured layer by layer: every trial loads a session. */
 const TRIAL_BYTES = 256 << 20;
-
-/** Lengths of symbolic dims as the calibration ran them. */
-function calibratedLengths(graph: Graph, ctx: PassContext): DimBindings {
-  const out: Record<string, number> = {};
-  const feeds = ctx.oracle?.calls[0]?.feeds;
-  for (const id of graph.inputs) {
-    const { name, type } = graph.value(id);
-    const dims = feeds?.get(name)?.dims;
-    if (dims === undefined || type?.kind !== "tensor" || type.shape === null) continue;
-    for (const [i, d] of type.shape.entries()) if (typeof d === "string") out[d] = dims[i]!;
-  }
-  return out;
-}
 
 function constantBytes(graph: Graph, node: Node): number {
   return node.inputs.reduce((n, id) => {
@@ -62,7 +50,7 @@ export async function select(
   setup: Setup,
 ): Promise<readonly SitePlan[]> {
   const { oracle, model } = ctx;
-  const lengths = calibratedLengths(model.graph, ctx);
+  const lengths = recordedLengths(ctx);
   const worth: { plan: SitePlan; gain: number }[] = [];
   for (const plan of plans) {
     // The cost table is that of operators on integers.

@@ -1,7 +1,7 @@
-import type { PassContext } from "../../pass.ts";
+import type { PassContext } from "./pass.ts";
 
 /** Lengths of symbolic dims as the recorded calls have them. */
-export function recordedLengths(ctx: PassContext): Record<string, number> {
+export function recordedLengths(ctx: Pick<PassContext, "model" | "oracle">): Record<string, number> {
   const out: Record<string, number> = {};
   const feeds = ctx.oracle?.calls[0]?.feeds;
   for (const id of ctx.model.graph.inputs) {

@@ -1,4 +1,4 @@
-import { fail } from "../../diagnostics/index.ts";
+import { fail } from "../diagnostics/index.ts";
 
 /** The regular expression of a `match` or `exclude` option; `null` stays. Errors: OPTION_PATTERN_INVALID. */
 export function optionPattern(pass: string, option: "match" | "exclude", text: string | null): RegExp | null {
