@@ -47,7 +47,7 @@ export function followedSize(shape: readonly Dim[] | null): number | null {
   if (shape === null) return null;
   let n = 1;
   for (const d of shape) {
-    if (typeof d !== "number") return null;
+    if (typeof d !== "number" || d < 0) return null;
     n *= d;
   }
   return n <= MAX_ELEMENTS ? n : null;

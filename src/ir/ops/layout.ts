@@ -187,6 +187,8 @@ function inferExpand(ctx: InferContext) {
     // Axes longer than 1 keep their length whatever the target says.
     return ctx.set(0, ctx.dtype(0), broadcast(ctx, [shape, freshShape(ctx, n)]));
   }
+  if (target.some((d) => typeof d === "number" && d < 0))
+    return ctx.invalid(`target [${target.join(", ")}] has a negative length`);
   const out = broadcast(ctx, [shape === null ? null : stretched(shape, target), target]);
   ctx.set(0, ctx.dtype(0), out);
   const data = ctx.data(0);

@@ -67,6 +67,7 @@ describe("layout operators", () => {
     { op: "Squeeze", inputs: ["f32[2,3]", [0]] },
     { op: "Unsqueeze", inputs: ["f32[2,3]", [4]] },
     { op: "Expand", inputs: ["f32[2,3]", [4, 3]] },
+    { op: "Expand", inputs: ["f32[2,1]", [2, -1]] },
     { op: "Tile", inputs: ["f32[2,3]", [4]] },
     { op: "Flatten", inputs: ["f32[2,3]"], attrs: { axis: 3 } },
   ])("refuses %j", (c) => {

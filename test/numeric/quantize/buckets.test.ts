@@ -33,8 +33,9 @@ const trajectories = fc.integer({ min: 1, max: 8 }).chain((calls) =>
     most: fc.integer({ min: 1, max: 5 }),
     series: fc.array(
       fc.record({
-        range: fc.array(fc.double({ min: 0, max: 100, noNaN: true }), { minLength: calls, maxLength: calls }),
-        weight: fc.double({ min: 0, max: 10, noNaN: true }),
+        // As the statistics give them: ranges in single precision, weights that count elements.
+        range: fc.array(fc.float({ min: 0, max: 100, noNaN: true }), { minLength: calls, maxLength: calls }),
+        weight: fc.nat(1_000_000),
       }),
       { maxLength: 4 },
     ),
