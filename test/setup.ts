@@ -4,6 +4,6 @@
  */
 import fc from "fast-check";
 
-const seed = Number(process.env.FAST_CHECK_SEED ?? 20_251_126);
+const seed = Number(process.env["FAST_CHECK_SEED"] ?? 20_251_126);
 if (!Number.isSafeInteger(seed)) throw new Error("FAST_CHECK_SEED must be an integer");
 fc.configureGlobal({ seed });
