@@ -22,6 +22,7 @@ import { flopsOf } from "./flops.ts";
 import { splitBuckets, writeGraphSet } from "./graph-set.ts";
 import type { OutputFolder } from "./output.ts";
 import type { ComponentPlan } from "./plan.ts";
+import { splitBudget } from "./split/index.ts";
 import type { Prepared } from "./prepare.ts";
 import { checkHere, type Obstacle } from "./runnable.ts";
 import { deduceBindings } from "./shapes.ts";
@@ -138,7 +139,7 @@ async function buildOne(
   const { prepared } = ctx;
   const name = plan.component;
   const shape = lengthsFor(prepared, component, target.id);
-  const chain = await runChain(shared.chain.model, steps.passes, {
+  const options: ChainOptions = {
     runner: ctx.runner,
     target,
     component: name,
@@ -146,7 +147,11 @@ async function buildOne(
     ...measures(ctx, component, shape),
     onEvent: ctx.onEvent,
     counter: ctx.counter,
-  });
+  };
+  const start = shared.chain.model;
+  const split =
+    steps.split === undefined ? null : await splitBudget(start, steps.passes, steps.split, options);
+  const chain = split?.chain ?? (await runChain(start, steps.passes, options));
   const { exactness, note } = await proof(ctx, component, target, chain.exact);
   const path = `${target.id}/${component.file}`;
   const how = {
@@ -176,10 +181,16 @@ async function buildOne(
       flops: before === null || after === null ? null : { before, after },
       shape,
       fidelity: null,
+      split: split?.report ?? null,
     },
     passes: reports.map(({ published: _, ...p }) => ({ component: name, ...p })),
     exactness,
-    notes: note === null ? [] : [note],
+    notes: [
+      ...(note === null ? [] : [note]),
+      ...(steps.split !== undefined && split === null
+        ? [`${name}: the error budget was not split: the model could not be sampled; passes ran as listed`]
+        : []),
+    ],
     written,
     sampling: Object.assign({}, ...reports.map((r) => r.published ?? {})),
   };

@@ -77,6 +77,22 @@ const component = object({
       sqnr: number,
     }),
   ),
+  split: nullable(
+    object({
+      wanted: number,
+      per: { type: "string", enum: ["bytes", "flops", "latency"] },
+      met: { type: "boolean" },
+      chosen: count,
+      builds: list(
+        object({
+          options: { type: "object", additionalProperties: { type: ["object", "null"] } },
+          size: number,
+          predicted: nullable(number),
+          measured: number,
+        }),
+      ),
+    }),
+  ),
 });
 
 const fidelity = object({

@@ -1,4 +1,5 @@
 import type { Diagnostic } from "../diagnostics/index.ts";
+import type { Json } from "../ir/tensor.ts";
 import type { Decision } from "../passes/pass.ts";
 import type { PassReport } from "../passes/runner.ts";
 
@@ -83,6 +84,29 @@ export interface ComponentPass extends PassReport {
   readonly component: string;
 }
 
+/** One build on the way to a split error budget. */
+export interface SplitBuild {
+  /** Options per pass; `null` where it was left out. */
+  readonly options: { readonly [pass: string]: { readonly [key: string]: Json } | null };
+  /** Bytes, operations or estimated seconds; see {@link SplitReport.per}. */
+  readonly size: number;
+  /** Mean SQNR in dB that the errors of passes alone add up to; `null` where nothing was predicted. */
+  readonly predicted: number | null;
+  readonly measured: number;
+}
+
+/** How one error budget was split over passes, measured on the calibration trajectory. */
+export interface SplitReport {
+  /** Mean SQNR in dB that had to be left. */
+  readonly wanted: number;
+  readonly per: "bytes" | "flops" | "latency";
+  /** False when even leaving all of the passes out costs more. */
+  readonly met: boolean;
+  /** Index of the build that was taken. */
+  readonly chosen: number;
+  readonly builds: readonly SplitBuild[];
+}
+
 /** What one component of a build is made of. */
 export interface ComponentReport {
   readonly name: string;
@@ -95,6 +119,8 @@ export interface ComponentReport {
   readonly shape: { readonly [dim: string]: number };
   /** Its own outputs judged; `null` for a sampled denoiser, exact builds and what was not run. */
   readonly fidelity: OutputFidelity | null;
+  /** `null` unless the recipe splits an error budget. */
+  readonly split: SplitReport | null;
 }
 
 /** A decision with where it was made. */
