@@ -6,6 +6,7 @@ import type { ComponentPass, ComponentReport, Downgrade, Exactness } from "../re
 import type { Runtime } from "../runtime/index.ts";
 import { target as targetById } from "../targets/index.ts";
 import type { Target } from "../targets/target.ts";
+import { targetFolder } from "../targets/variant.ts";
 import {
   type ChainOptions,
   type ChainResult,
@@ -148,7 +149,7 @@ async function buildOne(
     counter: ctx.counter,
   });
   const { exactness, note } = await proof(ctx, component, target, chain.exact);
-  const path = `${target.id}/${component.file}`;
+  const path = `${targetFolder(target)}/${component.file}`;
   const how = {
     output: ctx.output,
     out: ctx.out,
