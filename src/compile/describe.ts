@@ -2,6 +2,7 @@ import { stringify } from "yaml";
 import type { SamplingFacts } from "../passes/pass.ts";
 import type { Report } from "../report/types.ts";
 import type { GraphSet } from "../runtime/index.ts";
+import { targetFolder } from "../targets/variant.ts";
 import { VERSION } from "../version.ts";
 import { canonicalJson, hashFile, sha256 } from "./hash.ts";
 import { type ManifestFile, type ManifestTensor, makeManifest } from "./manifest.ts";
@@ -42,9 +43,10 @@ export async function writeDescriptions(
       if (b.written.set !== null) graphs[b.written.path] = b.written.set;
       if (Object.keys(b.sampling).length > 0) sampling[b.written.path] = b.sampling;
     }
+    const folder = targetFolder({ id });
     for (const { from, to } of filesToCopy(source)) {
-      output.copy(from, `${id}/${to}`);
-      files.push({ path: `${id}/${to}`, ...(await hashFile(from)) });
+      output.copy(from, `${folder}/${to}`);
+      files.push({ path: `${folder}/${to}`, ...(await hashFile(from)) });
     }
   }
   const lock = stringify(facts.lock, { lineWidth: 0 });

@@ -6,6 +6,7 @@ import type { ComponentPass, ComponentReport, Downgrade, Exactness } from "../re
 import type { Runtime } from "../runtime/index.ts";
 import { target as targetById } from "../targets/index.ts";
 import type { Target } from "../targets/target.ts";
+import { targetFolder } from "../targets/variant.ts";
 import {
   type ChainOptions,
   type ChainResult,
@@ -153,7 +154,7 @@ async function buildOne(
     steps.split === undefined ? null : await splitBudget(start, steps.passes, steps.split, options);
   const chain = split?.chain ?? (await runChain(start, steps.passes, options));
   const { exactness, note } = await proof(ctx, component, target, chain.exact);
-  const path = `${target.id}/${component.file}`;
+  const path = `${targetFolder(target)}/${component.file}`;
   const how = {
     output: ctx.output,
     out: ctx.out,

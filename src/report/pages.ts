@@ -78,6 +78,26 @@ function integerCell({ integer, integerWhy }: Target): string {
   ].join("; ");
 }
 
+/** Data of a limit in one line: `key: value` pairs, lists joined. */
+function dataCell(data: unknown): string {
+  if (Array.isArray(data))
+    return data.map((d) => (Array.isArray(d) ? d.join(" × ") : dataCell(d))).join(", ");
+  if (typeof data !== "object" || data === null) return String(data);
+  return Object.entries(data)
+    .map(([key, value]) => `${key}: ${dataCell(value)}`)
+    .join("; ");
+}
+
+function variantLines({ id, variants }: Target): string[] {
+  if (variants === undefined) return [];
+  const rows = Object.entries(variants.of).map(([name, v]) => [
+    `\`${id}:${name}\`${name === variants.default ? " (default)" : ""}`,
+    v.title,
+    dataCell(v.overrides),
+  ]);
+  return ["## Variants", "", mdTable(["name", "", "what differs"], rows), ""];
+}
+
 /** The docs page of a target, generated from its data (Markdown). */
 export function targetPage(target: Target): string {
   const formats = Object.entries(target.formats).map(([name, f]) => [name, ...formatCell(f)]);
@@ -121,6 +141,14 @@ export function targetPage(target: Target): string {
     "## Spelling",
     "",
     mdTable(["operation", "emitted as"], spelling),
+    "",
+    ...variantLines(target),
+    "## What the checker compares with",
+    "",
+    mdTable(
+      ["limit", "value"],
+      Object.entries(target.limits).map(([name, data]) => [`\`${name}\``, dataCell(data)]),
+    ),
     "",
     "## Sources",
     "",

@@ -1,9 +1,10 @@
 import type { DType } from "../ir/dtype.ts";
 import type { PatternName } from "../numeric/sparsify/pattern.ts";
+import type { Limits } from "./limits.ts";
 
 /** A claim about a runtime with where it comes from. `measured` means re-tested on the pinned onnxruntime-node. */
 export interface Source {
-  /** Path of the field the claim backs, e.g. `formats.w8`; a field may have several claims. */
+  /** Path of the field or group the claim backs, e.g. `formats.w8` or `spelling`; a field may have several claims. */
   readonly field: string;
   readonly claim: string;
   readonly source: string;
@@ -84,8 +85,36 @@ export interface HalfRules {
   readonly margin: number;
 }
 
+/** What a variant of a target may have otherwise: whole capabilities, and single limits. */
+export type Overrides = Partial<
+  Pick<
+    Target,
+    "title" | "provider" | "opset" | "shapes" | "compute" | "integer" | "integerWhy" | "sparsity" | "half"
+  >
+> & {
+  readonly formats?: Partial<Target["formats"]>;
+  readonly spelling?: Partial<Target["spelling"]>;
+  readonly limits?: Limits;
+};
+
+/** One kind of device or toolchain within a target. */
+export interface Variant {
+  /** What it is, in a few words. */
+  readonly title: string;
+  /** What differs from the descriptor, which describes the default variant. */
+  readonly overrides: Overrides;
+}
+
+/** Variants of a target, chosen with `id:variant`. */
+export interface Variants {
+  /** Taken where none is named; it overrides nothing. */
+  readonly default: string;
+  readonly of: Readonly<Record<string, Variant>>;
+}
+
 /** A target: data only, no functions. Code asks it for capabilities and never compares ids. */
 export interface Target {
+  /** `id`, or `id:variant` once a variant other than the default is chosen. */
   readonly id: string;
   readonly title: string;
   readonly kind: "cpu" | "gpu" | "npu";
@@ -123,5 +152,8 @@ export interface Target {
   readonly half: HalfRules;
   /** Channel multiple kernels like, and alignment of external data in bytes. */
   readonly align: { readonly channels: number; readonly bytes: number };
+  /** What the checker compares graphs with. */
+  readonly limits: Limits;
+  readonly variants?: Variants;
   readonly sources: readonly Source[];
 }

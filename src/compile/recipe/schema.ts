@@ -1,7 +1,7 @@
 import type { Json } from "../../ir/tensor.ts";
 import { passes, passGroups } from "../../passes/index.ts";
 import type { JsonSchema } from "../../passes/pass.ts";
-import { targets } from "../../targets/index.ts";
+import { target, targetNames } from "../../targets/index.ts";
 import { COMPONENT_KINDS } from "./components.ts";
 
 /** Identity of the schema; not an address anything is fetched from. */
@@ -181,20 +181,7 @@ export function recipeSchema(): JsonSchema {
       split: splitSchema(known),
       targets: object(
         Object.fromEntries(
-          targets.map((t) => [
-            t.id,
-            {
-              type: ["object", "null"],
-              description: t.title,
-              additionalProperties: false,
-              properties: {
-                passes: object(known, {
-                  description: "Options per pass for this target; `null` skips the pass.",
-                }),
-                shape: bindings,
-              },
-            },
-          ]),
+          targetNames.map((name) => [name, { $ref: "#/$defs/target", description: target(name).title }]),
         ),
         {
           description:
@@ -249,5 +236,17 @@ export function recipeSchema(): JsonSchema {
         { description: "How files are laid out." },
       ),
     }),
+    $defs: {
+      target: {
+        type: ["object", "null"],
+        additionalProperties: false,
+        properties: {
+          passes: object(known, {
+            description: "Options per pass for this target; `null` skips the pass.",
+          }),
+          shape: bindings,
+        },
+      },
+    },
   };
 }
