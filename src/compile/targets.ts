@@ -25,7 +25,7 @@ import type { OutputFolder } from "./output.ts";
 import type { ComponentPlan } from "./plan.ts";
 import { splitBudget } from "./split/index.ts";
 import type { Prepared } from "./prepare.ts";
-import { checkHere, type Obstacle } from "./runnable.ts";
+import { arithmeticOf, checkHere, type Obstacle } from "./runnable.ts";
 import { deduceBindings } from "./shapes.ts";
 import { componentBytes, type SourceComponent } from "./source.ts";
 
@@ -123,8 +123,10 @@ function measures(
   ctx: BuildContext,
   component: SourceComponent,
   lengths: Bindings,
+  target: Target | null,
 ): Pick<ChainOptions, "ranges" | "statistics" | "cross" | "oracle"> {
-  const sampled = ctx.calibration.of(component, lengths);
+  const arithmetic = target === null ? "fused" : arithmeticOf(target);
+  const sampled = ctx.calibration.of(component, lengths, arithmetic);
   if (isSampled(ctx, component)) return sampled;
   return { ...sampled, ranges: (model) => outputRanges(ctx, component, model, lengths) };
 }
@@ -145,7 +147,7 @@ async function buildOne(
     target,
     component: name,
     trail: shared.reports.map((r) => r.name),
-    ...measures(ctx, component, shape),
+    ...measures(ctx, component, shape, target),
     onEvent: ctx.onEvent,
     counter: ctx.counter,
   };
@@ -208,7 +210,7 @@ export async function buildAll(ctx: BuildContext): Promise<ReadonlyMap<string, r
       target: null,
       component: plan.component,
       trail: [],
-      ...measures(ctx, component, lengthsFor(prepared, component, null)),
+      ...measures(ctx, component, lengthsFor(prepared, component, null), null),
       onEvent: ctx.onEvent,
       counter: ctx.counter,
     });

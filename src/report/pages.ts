@@ -69,11 +69,12 @@ function formatCell(format: FormatSupport): string[] {
 
 function integerCell({ integer, integerWhy }: Target): string {
   if (integer === null) return `none: ${integerWhy ?? ""}`;
-  const { spelling, activations, scales, perChannel, dynamic } = integer;
+  const { spelling, activations, scales, weightScales, dynamic, placement, powerOfTwo } = integer;
+  const per = { all: "output", conv: "output of convolutions, per tensor in linear layers", none: "tensor" };
   return [
-    `${activations} activations, written as ${spelling}`,
-    `${scales} scales`,
-    `a weight scale per ${perChannel ? "column" : "tensor"} in linear layers`,
+    `${activations} activations, written as ${spelling}${placement === "inputs" ? " on inputs alone, biases in float" : ""}`,
+    `${scales} scales${powerOfTwo === true ? ", powers of two" : ""}`,
+    `a weight scale per ${per[weightScales]}`,
     dynamic ? "dynamic linear layers too" : "no dynamic form",
   ].join("; ");
 }

@@ -60,7 +60,7 @@ export const cpuArm64: Target = {
     spelling: "qlinear",
     activations: "u8",
     scales: "gathered",
-    perChannel: true,
+    weightScales: "all",
     dynamic: true,
     saturates: false,
   },

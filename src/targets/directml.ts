@@ -44,7 +44,7 @@ export const directml: Target = {
     spelling: "qdq",
     activations: "u8",
     scales: "constant",
-    perChannel: true,
+    weightScales: "all",
     dynamic: true,
     saturates: false,
   },

@@ -78,7 +78,7 @@ export const openvino: Target = {
     spelling: "qdq",
     activations: "u8",
     scales: "constant",
-    perChannel: true,
+    weightScales: "all",
     dynamic: false,
     saturates: false,
   },

@@ -50,7 +50,7 @@ export const qnnHtp: Target = {
     spelling: "qdq",
     activations: "u16",
     scales: "constant",
-    perChannel: false,
+    weightScales: "conv",
     dynamic: false,
     saturates: false,
   },

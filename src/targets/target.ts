@@ -45,6 +45,8 @@ export interface FormatSupport {
   readonly why?: string;
   /** What a user should know about a supported format, for example that it saves size only. */
   readonly note?: string;
+  /** The target takes no zero points: grids are symmetric whatever is asked. */
+  readonly symmetricOnly?: boolean;
   /** `accuracy_level` written on MatMulNBits. */
   readonly accuracyLevel?: number;
   /** Float formats: `compute` runs in the type, `storage` keeps it on disk and computes in fp32. */
@@ -55,15 +57,22 @@ export interface FormatSupport {
 export interface IntegerSupport {
   /** `qlinear`: operators on integers (QLinearConv, MatMulIntegerToFloat); `qdq`: QuantizeLinear and DequantizeLinear around float operators. */
   readonly spelling: "qlinear" | "qdq";
-  /** Activations where nothing else is asked. */
-  readonly activations: "u8" | "u16";
+  /** Activations where nothing else is asked: unsigned around a zero point, or signed around 0. */
+  readonly activations: "u8" | "u16" | "s8" | "s16";
   /**
    * How ranges may follow the timestep: scales looked up in a table; a looked-up factor outside of constant scales;
    * not at all.
    */
   readonly scales: TimeScales;
-  /** Whether weights of matrix products may have a scale per column; those of convolutions always may. */
-  readonly perChannel: boolean;
+  /** Weights that may have a scale per output: all, those of convolutions, or none. */
+  readonly weightScales: "all" | "conv" | "none";
+  /**
+   * Of `qdq`: `around` makes one integer kernel of DQ, operator and Q, with biases in int32; `inputs` wants Q and DQ on
+   * the inputs of layers alone and biases in float, and fuses what follows by itself.
+   */
+  readonly placement?: "around" | "inputs";
+  /** Every scale is a power of two. */
+  readonly powerOfTwo?: boolean;
   /** `com.microsoft.DynamicQuantizeMatMul` is faster than a float product. */
   readonly dynamic: boolean;
   /** Products of unsigned activations and signed weights are added in 16 bits on some processors. */

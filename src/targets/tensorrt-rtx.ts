@@ -16,9 +16,7 @@ export const tensorrtRtx: Target = {
   formats: tensorrt.formats,
   compute: ["f32", "f16", "bf16"],
   spelling: tensorrt.spelling,
-  integer: null,
-  integerWhy:
-    "it takes symmetric signed integers with biases in float, and quantized activations are written unsigned with zero points and integer biases",
+  integer: tensorrt.integer,
   palettes: tensorrt.palettes,
   sparsity: {
     fast: [],

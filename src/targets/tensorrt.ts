@@ -23,7 +23,12 @@ export const tensorrt: Target = {
       why: "bfloat16 convolutions are defined from opset 22 on, and builds are written in opset 21",
     },
     w8: { gemm: "fold-channel", conv: "fold-channel", note: FOLDS },
-    w4: { gemm: "fold-block", conv: "fold-block", note: FOLDS },
+    w4: {
+      gemm: "dequantize-block",
+      conv: "fold-block",
+      symmetricOnly: true,
+      note: "packed products read the 4 bits of linear layers; convolutions are widened when the model loads, a size format",
+    },
     w2: { gemm: null, conv: null, fallback: "w4", why: "there are no 2-bit types below opset 25" },
   },
   compute: ["f32", "f16", "bf16"],
@@ -37,9 +42,15 @@ export const tensorrt: Target = {
     affine: "decomposed",
     pointwise: "Conv",
   },
-  integer: null,
-  integerWhy:
-    "TensorRT takes symmetric signed integers with biases in float, and quantized activations are written unsigned with zero points and integer biases",
+  integer: {
+    spelling: "qdq",
+    activations: "s8",
+    scales: "constant",
+    weightScales: "all",
+    placement: "inputs",
+    dynamic: false,
+    saturates: false,
+  },
   palettes:
     "a size format: codebooks are looked up when the model loads, so weights take float memory and run at float speed",
   sparsity: {

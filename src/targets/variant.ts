@@ -8,8 +8,10 @@ export function overridden(target: Target, variant: string): Target {
     throw new Error(`target ${target.id} has no variant "${variant}"`);
   if (variant === variants.default) return target;
   const { formats, spelling, limits, ...whole } = chosen.overrides;
+  const { integerWhy: _, ...able } = target;
   return {
-    ...target,
+    // The reason for having no integers goes with them.
+    ...(whole.integer == null ? target : able),
     ...whole,
     id: `${target.id}:${variant}`,
     title: `${target.title}, ${chosen.title}`,

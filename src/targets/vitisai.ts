@@ -3,6 +3,16 @@ import type { Target } from "./target.ts";
 
 const DOCS = "AMD Ryzen AI 1.5 operator support and model quantization pages";
 
+/** What its integer formats share; scales per tensor are what every toolchain version takes. */
+const INTEGER = {
+  spelling: "qdq",
+  scales: "constant",
+  weightScales: "none",
+  placement: "around",
+  dynamic: false,
+  saturates: false,
+} as const;
+
 /** AMD's NPU through onnxruntime's VitisAI provider. Nothing here is measured. */
 export const vitisai: Target = {
   id: "vitisai",
@@ -45,8 +55,7 @@ export const vitisai: Target = {
     pointwise: "Conv",
   },
   integer: null,
-  integerWhy:
-    "its 8-bit formats are symmetric (XINT8 with scales that are powers of two), and quantized activations are written unsigned with zero points",
+  integerWhy: "this variant computes in bfloat16: xint8, a8w8 and a16w8 are the ones on integers",
   palettes:
     "a size format: codebooks are looked up before the graph is compiled, so weights take float memory and run at float speed",
   sparsity: {
@@ -76,6 +85,7 @@ export const vitisai: Target = {
       xint8: {
         title: "XINT8",
         overrides: {
+          integer: { ...INTEGER, activations: "s8", powerOfTwo: true },
           limits: {
             column: {
               format: "xint8",
@@ -90,6 +100,7 @@ export const vitisai: Target = {
       a8w8: {
         title: "A8W8",
         overrides: {
+          integer: { ...INTEGER, activations: "s8" },
           limits: {
             column: {
               format: "a8w8",
@@ -104,6 +115,7 @@ export const vitisai: Target = {
       a16w8: {
         title: "A16W8",
         overrides: {
+          integer: { ...INTEGER, activations: "s16" },
           limits: {
             column: {
               format: "a16w8",
