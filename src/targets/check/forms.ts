@@ -10,7 +10,7 @@ const flag = (view: CheckView, node: Node, name: string): boolean => view.int(no
 function scalesOf(view: CheckView, node: Node): readonly number[] | null {
   const [x, , scales, sizes] = node.inputs;
   const given = view.numbers(scales);
-  if (given !== null && given.length > 0) return given;
+  if (given !== null && given.length > 0) return Array.from(given);
   const before = view.shape(x);
   const wanted = view.numbers(sizes) ?? view.shape(node.outputs[0]);
   if (before === null || wanted === null || wanted.length !== before.length) return null;

@@ -45,9 +45,13 @@ export function gridOf(
   node: Node,
 ): { readonly scale: readonly number[] | null; readonly zero: readonly number[] | null } {
   const zero = node.inputs[2];
+  const list = (id: ValueId | null | undefined): readonly number[] | null => {
+    const found = view.numbers(id);
+    return found === null ? null : Array.from(found);
+  };
   return {
-    scale: view.numbers(node.inputs[1]),
-    zero: zero === null || zero === undefined ? [0] : view.numbers(zero),
+    scale: list(node.inputs[1]),
+    zero: zero === null || zero === undefined ? [0] : list(zero),
   };
 }
 

@@ -47,7 +47,7 @@ export interface CheckView {
   /** Whether a value is known when the model loads. */
   isKnown(id: ValueId | null | undefined): boolean;
   /** Elements of a constant, where they were read or are at hand. */
-  numbers(id: ValueId | null | undefined): readonly number[] | null;
+  numbers(id: ValueId | null | undefined): ArrayLike<number> | null;
   dtype(id: ValueId | null | undefined): DType | null;
   shape(id: ValueId | null | undefined): Shape;
   /** The one attribute, whatever its kind. */

@@ -34,7 +34,7 @@ function* asymmetric(view: CheckView, types: readonly DType[]): Generator<Findin
 
 /** Zeros in every aligned group of four along an axis; a share between says that the pattern was meant. */
 function pairedZeros(
-  q: readonly number[],
+  q: ArrayLike<number>,
   dims: readonly number[],
   axis: number,
 ): { share: number; holds: boolean } {
