@@ -29,7 +29,7 @@ export type { Model } from "./ir/graph.ts";
 export { readModel } from "./ir/onnx/index.ts";
 export { passes, resolvePass } from "./passes/index.ts";
 export type { Pass } from "./passes/pass.ts";
-export { codesPage, passPage, targetPage } from "./report/pages.ts";
+export { codesPage, passPage, rulesPage, targetPage } from "./report/pages.ts";
 export { reportSchema } from "./report/schema.ts";
 export type * from "./report/types.ts";
 export type * from "./targets/check/types.ts";
