@@ -1,12 +1,25 @@
 import { join } from "node:path";
-import { checkTarget } from "../../src/index.ts";
+import { checkTarget, type Model, readModel } from "../../src/index.ts";
 import { optimizedOps, createRuntime } from "../../src/runtime/index.ts";
 import type { BenchCase } from "../lib/case.ts";
+import type { Dims } from "../lib/feeds.ts";
 import { PEERS, peersOf } from "../lib/peers.ts";
 import type { Cell } from "../lib/table.ts";
 import { TRAINED } from "./shapes.ts";
 
 const TARGETS = ["cpu-x64", "tensorrt", "webgpu", "qnn-htp"];
+
+/** Lengths of the open axes of a model's inputs: by their names where these have one, else the batch. */
+function lengthsOf(model: Model, dims: Dims): Record<string, number> {
+  const out: Record<string, number> = {};
+  for (const id of model.graph.inputs) {
+    const { name, type } = model.graph.value(id);
+    if (type?.kind !== "tensor") continue;
+    for (const [axis, dim] of (type.shape ?? []).entries())
+      if (typeof dim === "string") out[`${name}.${axis}`] = dims[dim] ?? dims["batch_size"] ?? 1;
+  }
+  return out;
+}
 
 /** Integer convolutions of the graph a session runs, and convolutions the checker calls quantized. */
 const FUSED = "com.microsoft:QLinearConv";
@@ -24,9 +37,7 @@ export const checkPeers: BenchCase = {
       for (const { name, dims } of TRAINED)
         for (const peer of peersOf(models, name)) {
           say(`${name}, ${peer.name}`);
-          const known = Object.fromEntries(
-            Object.entries(dims).filter(([d]) => name === "cifar-unet" || d === "batch_size"),
-          );
+          const known = lengthsOf(await readModel(peer.path), dims);
           const checks = await checkTarget(join(models, PEERS, name, `${peer.name}.onnx`), {
             targets: TARGETS,
             shape: known,
