@@ -10,6 +10,7 @@ import {
   passPage,
   recipeSchema,
   reportSchema,
+  rulesPage,
   targetPage,
   targets,
 } from "../src/index.ts";
@@ -47,6 +48,7 @@ export function generatedFiles(): Map<string, string> {
   files.set("schema/report.json", json(reportSchema()));
   for (const p of passes) files.set(`docs/passes/${p.name}.md`, `${passPage(p)}\n`);
   for (const t of targets) files.set(`docs/targets/${t.id}.md`, `${targetPage(t)}\n`);
+  files.set("docs/rules.md", `${rulesPage()}\n`);
   files.set("docs/codes.md", `${codesPage()}\n`);
   files.set("docs/cli.md", helpPage());
   files.set(

@@ -4,6 +4,7 @@ import type { Bindings, SamplingFacts } from "../passes/pass.ts";
 import { countNodes, type PassReport } from "../passes/runner.ts";
 import type { ComponentPass, ComponentReport, Downgrade, Exactness } from "../report/types.ts";
 import type { Runtime } from "../runtime/index.ts";
+import type { TargetCheck } from "../targets/check/types.ts";
 import { target as targetById } from "../targets/index.ts";
 import type { Target } from "../targets/target.ts";
 import { targetFolder } from "../targets/variant.ts";
@@ -15,6 +16,7 @@ import {
   writeComponent,
 } from "./build.ts";
 import type { Calibration } from "./calibration.ts";
+import { checkWritten } from "./check.ts";
 import { isSampled, outputRanges } from "./component-fidelity.ts";
 import type { FindInputs } from "./component-inputs.ts";
 import type { OnCompileEvent } from "./events.ts";
@@ -37,6 +39,8 @@ export interface Built {
   readonly exactness: Exactness | null;
   readonly notes: readonly string[];
   readonly written: WrittenComponent;
+  /** What the target's checker says of the written model; of a graph set, its first graph. */
+  readonly check: TargetCheck;
   /** What passes left for whoever samples. */
   readonly sampling: SamplingFacts;
 }
@@ -170,6 +174,7 @@ async function buildOne(
   const written =
     graphs === null ? await writeComponent(chain.model, path, how) : await writeGraphSet(graphs, path, how);
   const model = graphs?.models[0] ?? chain.model;
+  const check = await checkWritten(ctx.output.file(Object.keys(written.models)[0]!), target, shape);
   const reports = [...shared.reports, ...chain.passes];
   ctx.counter.done++;
   const before = flopsOf(component.model, shape);
@@ -195,6 +200,7 @@ async function buildOne(
         : []),
     ],
     written,
+    check,
     sampling: Object.assign({}, ...reports.map((r) => r.published ?? {})),
   };
 }

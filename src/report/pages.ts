@@ -2,6 +2,9 @@ import type { CodeSpec } from "../diagnostics/define.ts";
 import { CODES } from "../diagnostics/index.ts";
 import type { Json } from "../ir/tensor.ts";
 import type { JsonSchema, Pass } from "../passes/pass.ts";
+import { RULES } from "../targets/check/rules/index.ts";
+import type { Rule } from "../targets/check/types.ts";
+import { targets } from "../targets/index.ts";
 import type { FormatSupport, Target } from "../targets/target.ts";
 
 /** Text for one table cell. */
@@ -154,6 +157,29 @@ export function targetPage(target: Target): string {
     "## Sources",
     "",
     mdTable(["field", "claim", "source", "checked"], sources),
+  ].join("\n");
+}
+
+/** The docs page of the checker's rules (Markdown). */
+export function rulesPage(): string {
+  const names = (rule: Rule): string => {
+    const applied = targets.filter((t) => rule.applies(t)).map((t) => t.id);
+    return applied.length === targets.length ? "all" : applied.join(", ");
+  };
+  const rows = RULES.map((r) => [
+    r.id,
+    r.severity,
+    r.claim,
+    `\`${r.capability}\``,
+    names(r) || "variants only",
+    `${r.source}; ${r.runtime}${r.confirmed ? "; shown in the tests" : ""}`,
+  ]);
+  return [
+    "# Rules of check-target",
+    "",
+    "A `reject` fails to load, to run or to compile; `slow` runs, but not where or as fast as meant; `numeric` gives other numbers than the graph says. A rule applies to every target whose descriptor has the capability.",
+    "",
+    mdTable(["rule", "severity", "what must hold", "capability", "targets", "source"], rows),
   ].join("\n");
 }
 

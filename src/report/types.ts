@@ -129,6 +129,24 @@ export interface Downgrade extends Decision {
   readonly pass: string;
 }
 
+/** A written model compared with what its target takes. */
+export interface ComponentCheck {
+  readonly component: string;
+  /** Findings by rule; nodes with the same finding share a line. */
+  readonly findings: readonly {
+    readonly rule: string;
+    readonly severity: "reject" | "slow" | "numeric";
+    readonly why: string;
+    readonly nodes: readonly string[];
+  }[];
+  /** Nodes by where they run. */
+  readonly verdicts: { readonly quantized: number; readonly float: number; readonly leaves: number };
+  /** Maximal subgraphs that the accelerator runs without a stop in between. */
+  readonly partitions: number;
+  /** Share of the FLOPs of one run on the accelerator; `null` when a dim is unknown. */
+  readonly flopsShare: number | null;
+}
+
 /** One target's build. */
 export interface TargetReport {
   readonly title: string;
@@ -156,6 +174,8 @@ export interface TargetReport {
         readonly why: string;
       }[]
     | null;
+  /** What the checker says of the written models, one per component. */
+  readonly checks: readonly ComponentCheck[];
   /** What was left out and why: a skipped verification, a build that is for size only. */
   readonly notes: readonly string[];
 }

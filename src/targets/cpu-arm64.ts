@@ -105,7 +105,6 @@ export const cpuArm64: Target = {
       "limits.integerBias":
         "a Gemm whose bias has another scale than the product is computed as if it had not",
       "limits.pairs": "Q/DQ around the listed operators becomes QLinear operators or disappears",
-      "limits.inlined": "GroupNormalization is written out when the session is made",
     }),
     ...claims(ORT_SOURCE, "2026-11-23", {
       "limits.operators":

@@ -47,7 +47,6 @@ export const CPU_LIMITS: Limits = {
     "com.microsoft:PackedMultiHeadAttention",
   ],
   noKernelTypes: ["bf16", "f4e2m1"],
-  inlined: ["GroupNormalization"],
   integerBias: { tolerance: 1e-5 },
   pairs: {
     operators: [
@@ -80,6 +79,7 @@ export const CPU_LIMITS: Limits = {
       "Relu",
     ],
     types: ["u8", "i8"],
+    requantizes: ["Concat"],
   },
   closedUnits: { activations: ["u8"] },
   unfused: { bits: [16, 4], operators: ["ConvInteger"] },

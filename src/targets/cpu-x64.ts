@@ -128,7 +128,6 @@ export const cpuX64: Target = {
       "limits.integerBias":
         "a Gemm whose bias has another scale than the product is computed as if it had not",
       "limits.pairs": "Q/DQ around the listed operators becomes QLinear operators or disappears",
-      "limits.inlined": "GroupNormalization is written out when the session is made",
       "limits.signedProducts":
         "QuantizeLinear with output_dtype beside a signed zero point fails to load, and so does a three-dimensional product of signed activations with a bias from opset 21 on",
       "variants.avx2": "without dot-product instructions pairs of products saturate at 16 bits",

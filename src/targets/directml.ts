@@ -84,7 +84,6 @@ export const directml: Target = {
         "SkipSimplifiedLayerNormalization",
       ],
     },
-    inlined: ["GroupNormalization"],
     integerBias: { tolerance: 1e-5 },
     pairs: { operators: NODE_UNITS, types: ["u8", "i8"] },
     hostArguments: {
@@ -115,7 +114,6 @@ export const directml: Target = {
         "Q/DQ is fused for Conv, MatMul, Add, Concat and unary operators; DynamicQuantizeMatMul has a kernel",
       palettes: "constant folding happens before nodes are given to a provider",
       "limits.operators": "kernels registered by the provider; SkipGroupNorm is not among them",
-      "limits.inlined": "GroupNormalization is written out when the session is made",
       "limits.integerBias": "the fusions expect the bias on the grid of the product",
       "limits.pairs": "QDQ selectors are registered for the provider",
       "limits.hostArguments":

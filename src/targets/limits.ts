@@ -81,6 +81,8 @@ export interface Limits {
     /** Operators that run on integers between DequantizeLinear and QuantizeLinear. */
     readonly operators: readonly string[];
     readonly types: readonly DType[];
+    /** Operators on moved data that convert between grids themselves. */
+    readonly requantizes?: readonly string[];
   };
   /** An operator runs on integers only where its output is quantized to the type of its input. */
   readonly closedUnits?: { readonly activations: readonly DType[] };

@@ -1,5 +1,5 @@
-import type { Limits } from "./limits.ts";
 import { INTEGER_OPERATORS, NODE_UNITS } from "./claims.ts";
+import type { Limits } from "./limits.ts";
 
 /** What NVIDIA's ONNX importer takes; TensorRT and TensorRT-RTX share it. */
 export const IMPORTER_LIMITS: Limits = {

@@ -1,6 +1,6 @@
-import { tensorrt } from "./tensorrt.ts";
-import type { Target } from "./target.ts";
 import { claims, HALF, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import type { Target } from "./target.ts";
+import { tensorrt } from "./tensorrt.ts";
 import { IMPORTER_LIMITS } from "./tensorrt-limits.ts";
 
 const DOCS = "NVIDIA TensorRT-RTX documentation and onnxruntime provider page";

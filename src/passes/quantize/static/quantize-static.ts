@@ -1,15 +1,15 @@
 import type { Statistics, StatisticsRequest } from "../../../calibrate/statistics/types.ts";
 import type { Graph, ValueId } from "../../../ir/graph.ts";
-import { definePass, type PassContext } from "../../pass.ts";
 import { optionPattern } from "../../option-pattern.ts";
+import { definePass, type PassContext } from "../../pass.ts";
 import { apply, type Setup } from "./apply.ts";
 import { type Buckets, cutTime } from "./buckets.ts";
 import type { ClockTable } from "./clock.ts";
+import { restStatistics } from "./first-token.ts";
 import { type QuantizeStaticOptions, staticDoc, staticOptions } from "./options.ts";
 import { type PlanSettings, planSite, type SitePlan } from "./plan.ts";
 import { type ResultSettings, withResults } from "./results.ts";
 import { select } from "./select.ts";
-import { restStatistics } from "./first-token.ts";
 import { type Found, findSites, type Site, type SiteOptions } from "./sites.ts";
 import { integerOf, type Spelling, spellingOf, stepsOf } from "./spelling.ts";
 
