@@ -31,7 +31,8 @@ function stanzas(text: string): PackageSource[] {
   const found: PackageSource[] = [];
   for (const stanza of text.replace(/^#.*\n/gm, "").split(/\n\s*\n/)) {
     const all = new Map<string, string>();
-    for (const m of stanza.matchAll(/^([A-Za-z-]+):[ \t]*(.*(?:\n[ \t].*)*)/gm)) all.set(m[1]!, m[2]!.trimEnd());
+    for (const m of stanza.matchAll(/^([A-Za-z-]+):[ \t]*(.*(?:\n[ \t].*)*)/gm))
+      all.set(m[1]!, m[2]!.trimEnd());
     const words = (key: string): string[] => all.get(key)?.trim().split(/\s+/) ?? [];
     if (!words("Types").includes("deb") || /^no$/i.test(all.get("Enabled") ?? "yes")) continue;
     const signed = all.get("Signed-By");

@@ -29,12 +29,16 @@ function codename(): string {
   const file = "/etc/os-release";
   const text = existsSync(file) ? readFileSync(file, "utf8") : "";
   const name = /^VERSION_CODENAME="?([\w-]+)"?$/m.exec(text)?.[1];
-  if (name === undefined) throw new Unavailable("this system names no release that packages could be looked up for");
+  if (name === undefined)
+    throw new Unavailable("this system names no release that packages could be looked up for");
   return name;
 }
 
 function run(command: string, args: readonly string[]): string {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: "utf8", maxBuffer: 1 << 26 });
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    encoding: "utf8",
+    maxBuffer: 1 << 26,
+  });
   if (error !== undefined) throw new Unavailable(`${command} cannot be run: ${error.message}`);
   if (status !== 0) {
     const why = stderr.split("\n").filter((l) => /^(E|dpkg)[:-]/.test(l));
@@ -69,7 +73,8 @@ export function unpack({ folder, packages, backports }: Wanted): Unpacked {
   const root = join(folder, "root");
   const list = join(folder, LIST);
   if (existsSync(list)) return { root, versions: JSON.parse(readFileSync(list, "utf8")) };
-  if (process.platform !== "linux") throw new Unavailable("packages of a Linux distribution only unpack on Linux");
+  if (process.platform !== "linux")
+    throw new Unavailable("packages of a Linux distribution only unpack on Linux");
   const release = codename();
   const sources = withBackports(systemSources("/etc/apt"), release);
   if (sources === null) throw new Unavailable(`no package source of this system carries ${release}`);
@@ -83,10 +88,13 @@ export function unpack({ folder, packages, backports }: Wanted): Unpacked {
   run("apt-get", [...options, "-q", "-y", "--download-only", "install", ...packages]);
   const archives = join(state, "cache", "archives");
   const versions: Record<string, string> = {};
-  for (const name of readdirSync(archives).filter((f) => f.endsWith(".deb")).sort()) {
+  for (const name of readdirSync(archives)
+    .filter((f) => f.endsWith(".deb"))
+    .sort()) {
     const file = join(archives, name);
     run("dpkg-deb", ["--extract", file, root]);
-    const [id, version] = run("dpkg-deb", ["--show", "--showformat=${Package} ${Version}", file]).split(" ");
+    const fields = run("dpkg-deb", ["--field", file, "Package", "Version"]);
+    const [, id, version] = /^Package: (.+)\nVersion: (.+)$/m.exec(fields) ?? [];
     versions[id!] = version!;
   }
   rmSync(state, { recursive: true, force: true });

@@ -54,6 +54,9 @@ export const webgpu: Target = {
     fast: [],
     note: "shaders are dense: zeros cost time and memory like other weights",
   },
+  int64: {
+    why: "the provider computes with 32-bit integers: a Cast from int64 runs on the CPU",
+  },
   half: {
     keepF32Inputs: [
       { op: "Resize", inputs: [1, 2] },

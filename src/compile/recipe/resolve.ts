@@ -55,7 +55,7 @@ const EMPTY: ResolvedRecipe = {
   stages: [],
   targets: new Map(),
   budgets: {},
-  output: { inlineBelow: INLINE_BELOW, align: ALIGN, names: "keep" },
+  output: { inlineBelow: INLINE_BELOW, align: ALIGN, names: "keep", integers: "keep" },
 };
 
 function layer(base: ResolvedRecipe, { recipe: r }: Layer): ResolvedRecipe {
