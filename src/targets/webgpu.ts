@@ -41,7 +41,7 @@ export const webgpu: Target = {
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
     silu: "decomposed",
-    attention: "com.microsoft.MultiHeadAttention",
+    attention: "decomposed",
     rmsNorm: "decomposed",
     affine: "decomposed",
     pointwise: "Conv",
