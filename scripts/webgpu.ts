@@ -4,8 +4,9 @@
  *     npm run webgpu            # every check
  *     npm run webgpu -- dit     # those whose name contains "dit"
  *
- * Sessions may not fall back to the CPU. Each build is compared with itself on the CPU provider, call by call. Exit code
- * 1: a check failed; 77: no software Vulkan on this machine, nothing was checked.
+ * Sessions may not fall back to the CPU. Each build is compared with itself on the CPU provider, call by call of a short
+ * trajectory; models with a planted overflow show that half precision really is half there, and that fp32 islands repair
+ * it. Exit code 1: a check failed; 77: no software Vulkan on this machine, nothing was checked.
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -16,11 +17,14 @@ import { compile } from "../src/index.ts";
 import { skipUnavailable } from "./software/unpack.ts";
 import { softwareVulkan } from "./software/vulkan.ts";
 import { BUILDS, recipeOf, type Row, type Task } from "./webgpu/builds.ts";
+import type { OverflowRow } from "./webgpu/overflow.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
 /** Lowest SQNR in dB of a build on the GPU against itself on the CPU. */
 const ENOUGH_DB = 40;
+/** Below this an output has nothing to do with what it should be. */
+const WRONG_DB = 10;
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 
@@ -47,11 +51,14 @@ async function compileTasks(wanted: string): Promise<Task[]> {
   return tasks;
 }
 
+/** A line of the process that runs the checks. */
+type Found = Row | { readonly overflow: OverflowRow };
+
 /** Runs the tasks in a process that finds the driver; rows come as they are ready. */
 async function runTasks(
   tasks: readonly Task[],
   environment: Readonly<Record<string, string>>,
-  onRow: (row: Row) => void,
+  onFound: (found: Found) => void,
 ): Promise<void> {
   const script = join(ROOT, "scripts/webgpu/child.ts");
   const child = spawn(process.execPath, ["--import", "tsx", script, JSON.stringify(tasks)], {
@@ -65,26 +72,47 @@ async function runTasks(
   });
   // The driver writes to stdout too: what is ours starts with a brace.
   for await (const line of createInterface({ input: child.stdout }))
-    if (line.startsWith("{")) onRow(JSON.parse(line) as Row);
+    if (line.startsWith("{")) onFound(JSON.parse(line) as Found);
   const code = child.exitCode ?? (await new Promise<number | null>((done) => child.on("close", done)));
   if (code !== 0) throw new Error(`the checks ended with ${code}\n${errors.slice(-2000)}`);
 }
 
+/** What a check says: whether it passed, and the line about it. */
+type Verdict = readonly [good: boolean, text: string];
+
+const shown = (db: number | null): string => (db === null ? "not finite" : `${db.toFixed(1)} dB`);
+
+function verdictOnBuild(row: Row): Verdict {
+  if (row.error !== null) return [false, `${row.name}: ${row.error}`];
+  return [
+    row.whole >= ENOUGH_DB,
+    `${row.name}: ${row.calls} calls, ${shown(row.whole)}, worst call ${shown(row.worst)}, sampled freely ` +
+      `${shown(row.sample)}; ${row.packed} MatMulNBits; first call ${row.firstSeconds.toFixed(1)} s, then ` +
+      `${row.nextSeconds.toFixed(1)} s`,
+  ];
+}
+
+/** An overflow has to show without islands, or the run would not prove that islands repair it. */
+function verdictOnOverflow(row: OverflowRow): Verdict {
+  const shows = row.plain === null || row.plain < WRONG_DB;
+  const repaired = row.islands !== null && row.islands >= ENOUGH_DB;
+  return [
+    shows && repaired,
+    `${row.name} (peak ${row.peak.toFixed(0)}, optimisation ${row.optimize}): fp16 ${shown(row.plain)}, ` +
+      `with ${row.kept} nodes in fp32 ${shown(row.islands)}`,
+  ];
+}
+
 const { mesa, environment } = skipUnavailable("software Vulkan", () => softwareVulkan(ROOT));
 const tasks = await compileTasks(process.argv[2] ?? "");
-say(`WebGPU on lavapipe of Mesa ${mesa}, no fallback to the CPU; ${tasks.length} builds`);
-let failed = 0;
-let ran = 0;
-await runTasks(tasks, environment, (row) => {
-  ran++;
-  const good = row.error === null && row.worst >= ENOUGH_DB && row.sample >= ENOUGH_DB;
-  if (!good) failed++;
-  const found =
-    row.error ??
-    `${row.calls} calls, worst ${row.worst.toFixed(1)} dB, sample ${row.sample.toFixed(1)} dB, ` +
-      `${row.packed} MatMulNBits, first call ${row.firstSeconds.toFixed(1)} s, then ${row.nextSeconds.toFixed(1)} s`;
-  say(`${good ? "ok    " : "FAILED"} ${row.name}: ${found}`);
+say(`WebGPU on lavapipe of Mesa ${mesa}, no fallback to the CPU`);
+const counts = { passed: 0, failed: 0, builds: 0 };
+await runTasks(tasks, environment, (found) => {
+  if (!("overflow" in found)) counts.builds++;
+  const [good, text] = "overflow" in found ? verdictOnOverflow(found.overflow) : verdictOnBuild(found);
+  counts[good ? "passed" : "failed"]++;
+  say(`${good ? "ok    " : "FAILED"} ${text}`);
 });
-if (ran < tasks.length) throw new Error(`${tasks.length - ran} builds gave no result`);
-process.stdout.write(`${ran - failed} passed, ${failed} failed\n`);
-process.exitCode = failed === 0 ? 0 : 1;
+if (counts.builds < tasks.length) throw new Error(`${tasks.length - counts.builds} builds gave no result`);
+process.stdout.write(`${counts.passed} passed, ${counts.failed} failed\n`);
+process.exitCode = counts.failed === 0 ? 0 : 1;

@@ -24,7 +24,9 @@ export interface Row {
   /** Why the build did not open or run; `null` when it did. */
   readonly error: string | null;
   readonly calls: number;
-  /** Worst call of the trajectory, on the CPU's own inputs. */
+  /** All calls of the trajectory together, on the CPU's own inputs. */
+  readonly whole: number;
+  /** Its worst call. */
   readonly worst: number;
   /** Finished samples of two free trajectories. */
   readonly sample: number;

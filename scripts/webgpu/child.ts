@@ -13,8 +13,9 @@ import {
 } from "../../src/calibrate/index.ts";
 import { readModel } from "../../src/ir/onnx/index.ts";
 import { createRuntime, type Runtime, type SessionOptions } from "../../src/runtime/index.ts";
-import { sqnr } from "../../src/verify/metrics/sqnr.ts";
+import { energies, ratioDb, sqnr } from "../../src/verify/metrics/sqnr.ts";
 import type { Row, Task } from "./builds.ts";
+import { overflowRows } from "./overflow.ts";
 
 /** A node without a kernel on the provider ends the session instead of running on the CPU unseen. */
 const GPU: SessionOptions = {
@@ -43,6 +44,7 @@ async function runTask(runtime: Runtime, task: Task): Promise<Row> {
       shape: sampleShape(reference.roles.sample, { channels: null, height: null, width: null }),
     };
     let worst = Number.POSITIVE_INFINITY;
+    let [signal, noise] = [0, 0];
     const seconds: number[] = [];
     const timed: Denoiser = {
       roles: candidate.roles,
@@ -57,7 +59,10 @@ async function runTask(runtime: Runtime, task: Task): Promise<Row> {
       ...common,
       denoiser: reference,
       onStep: async ({ feeds, output }) => {
-        worst = Math.min(worst, sqnr(floats(output), floats(await timed.run(feeds))));
+        const e = energies(floats(output), floats(await timed.run(feeds)));
+        worst = Math.min(worst, ratioDb(e.signal, e.noise));
+        signal += e.signal;
+        noise += e.noise;
       },
     });
     const free = await sampleTrajectory({ ...common, denoiser: timed, notFinite: "keep" });
@@ -65,6 +70,7 @@ async function runTask(runtime: Runtime, task: Task): Promise<Row> {
       name: task.name,
       error: null,
       calls: seconds.length,
+      whole: ratioDb(signal, noise),
       worst,
       sample: sqnr(floats(exact.samples), floats(free.samples)),
       packed: await packedCount(path),
@@ -79,10 +85,12 @@ async function runTask(runtime: Runtime, task: Task): Promise<Row> {
 
 const runtime = await createRuntime({ workers: 0 });
 for (const task of JSON.parse(process.argv[2] ?? "[]") as Task[]) {
-  const failed = { calls: 0, worst: 0, sample: 0, packed: 0, firstSeconds: 0, nextSeconds: 0 };
+  const failed = { calls: 0, whole: 0, worst: 0, sample: 0, packed: 0, firstSeconds: 0, nextSeconds: 0 };
   const row = await runTask(runtime, task).catch(
     (e: unknown): Row => ({ name: task.name, ...failed, error: e instanceof Error ? e.message : String(e) }),
   );
   process.stdout.write(`${JSON.stringify(row)}\n`);
 }
+for await (const overflow of overflowRows(runtime, GPU))
+  process.stdout.write(`${JSON.stringify({ overflow })}\n`);
 await runtime.close();
