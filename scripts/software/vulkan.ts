@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Unavailable, unpack } from "./unpack.ts";
 
@@ -13,13 +13,12 @@ export interface SoftwareVulkan {
 /** The oldest Mesa whose lavapipe has what WebGPU asks of an adapter; 22.3 lacks dynamic indexing of uniform arrays. */
 const OLDEST_MESA = 25;
 
-/** Folders below `root` that hold shared libraries. */
+/** Folders below `root` that hold shared libraries programs link to; plugins are found by other means. */
 export function libraryFolders(root: string): string[] {
-  return readdirSync(root, { recursive: true, encoding: "utf8" })
-    .filter((f) => /(^|\/)lib(\/[^/]+-linux-[^/]+)?$/.test(f) && statSync(join(root, f)).isDirectory())
-    .filter((f) => readdirSync(join(root, f)).some((name) => /\.so(\.|$)/.test(name)))
-    .map((f) => join(root, f))
-    .sort();
+  const found = new Set<string>();
+  for (const entry of readdirSync(root, { recursive: true, withFileTypes: true }))
+    if (/^lib[^/]*\.so(\.|$)/.test(entry.name)) found.add(entry.parentPath);
+  return [...found].sort();
 }
 
 /** Puts folders in front of what the process itself finds libraries with. */
