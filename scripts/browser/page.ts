@@ -1,5 +1,6 @@
 /** Runs in the browser: the project's own sampling loop over a session of onnxruntime-web. */
-import * as web from "onnxruntime-web";
+// The entry with the native WebGPU provider: the default one's older provider has no 8-bit MatMulNBits.
+import * as web from "onnxruntime-web/webgpu";
 import { sessionDenoiser } from "../../src/calibrate/denoiser.ts";
 import { floats } from "../../src/calibrate/dense.ts";
 import { sampleTrajectory } from "../../src/calibrate/sampler.ts";
@@ -23,7 +24,7 @@ declare const document: {
 };
 
 /** Screen pixels per picture pixel. */
-const SCALE = 6;
+const SCALE = 8;
 
 web.env.wasm.wasmPaths = "/ort/";
 // More threads would need a page isolated from others.
@@ -70,11 +71,12 @@ function draw(planes: Float32Array, size: number): Canvas {
 
 /** Samples what is asked for and adds the pictures to the page, a figure per condition. */
 export async function sample(request: SampleRequest): Promise<SampleAnswer> {
+  const { config, sampler } = request.schedule;
   const session = await openSession(request.model, request.provider);
   const start = performance.now();
   const { samples } = await sampleTrajectory({
     denoiser: sessionDenoiser(session, request.roles),
-    scheduler: createScheduler(request.schedule.config, request.schedule.overrides),
+    scheduler: createScheduler(config, { ...(sampler != null && { sampler }), steps: request.steps }),
     guidance: { scale: request.guidance },
     seeds: verificationSeeds(0, request.seeds),
     conditions: receiveConditions(request),

@@ -25,10 +25,11 @@ export interface SampleRequest {
   readonly roles: RoleNames;
   readonly schedule: {
     readonly config: Readonly<Record<string, Json>>;
-    readonly overrides: ScheduleOverrides;
+    readonly sampler: ScheduleOverrides["sampler"] | null;
   };
   readonly guidance: number;
   readonly seeds: number;
+  readonly steps: number;
   readonly shape: readonly number[];
   readonly conditions: readonly SentCondition[];
   readonly unconditional: SentCondition | null;

@@ -103,7 +103,7 @@ export function unpack({ folder, packages, backports }: Wanted): Unpacked {
 }
 
 /** Exit code of a check that could not run here, as test harnesses know it. */
-export const SKIPPED = 77;
+const SKIPPED = 77;
 
 /** The result of `get`, or an end of the process that says loudly what is missing and why. */
 export function skipUnavailable<T>(what: string, get: () => T): T {

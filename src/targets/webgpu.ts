@@ -24,7 +24,7 @@ export const webgpu: Target = {
     },
     w4: {
       gemm: "matmul-nbits",
-      conv: "fold-block",
+      conv: "dequantize-block",
       accuracyLevel: 0,
       note: "linear layers stay packed in GPU memory; convolutions are widened when the model loads",
     },
