@@ -121,7 +121,7 @@ function measures(
   ctx: BuildContext,
   component: SourceComponent,
   lengths: Bindings,
-): Pick<ChainOptions, "ranges" | "statistics" | "cross" | "oracle"> {
+): Pick<ChainOptions, "ranges" | "statistics" | "cross" | "oracle" | "heldOut"> {
   const sampled = ctx.calibration.of(component, lengths);
   if (isSampled(ctx, component)) return sampled;
   return { ...sampled, ranges: (model) => outputRanges(ctx, component, model, lengths) };

@@ -1,10 +1,11 @@
-import type { Statistics } from "../calibrate/statistics/types.ts";
+import type { GramRequest, Statistics } from "../calibrate/statistics/types.ts";
+import type { Dense } from "../ir/evaluator.ts";
 import type { Tensor, TensorReader } from "../ir/tensor.ts";
 import { transposed } from "../numeric/linalg/product.ts";
 import type { LayerError } from "../numeric/quantize/error.ts";
 import { type InputMoments, type Refit, refitError } from "../numeric/refit-error.ts";
 import { asF32 } from "../runtime/kernels/elements.ts";
-import type { Dense } from "../ir/evaluator.ts";
+import type { PassContext } from "./pass.ts";
 
 /** Moments of a layer's inputs over all buckets; `undefined` where it was not observed. */
 export function momentsOf(statistics: Statistics, layer: string): InputMoments | undefined {
@@ -19,6 +20,16 @@ export function momentsOf(statistics: Statistics, layer: string): InputMoments |
     for (const [i, v] of means[b]!.entries()) mean[i]! += (v * n) / all;
   }
   return { gram, mean, size };
+}
+
+/** Held-out inputs of layers in the model as it is now; `null` where nothing is held out. */
+export async function heldOutInputs(
+  grams: readonly (GramRequest | null)[],
+  ctx: Pick<PassContext, "heldOut">,
+): Promise<Statistics | null> {
+  const wanted = grams.filter((g) => g !== null);
+  if (wanted.length === 0) return null;
+  return (await ctx.heldOut?.collect({ values: [], grams: wanted })) ?? null;
 }
 
 /** Elements of a weight as outputs by inputs; `outAxis` is 0, or 1 of a matrix. */

@@ -1,6 +1,6 @@
 import type { Graph } from "../../ir/graph.ts";
 import type { Tensor } from "../../ir/tensor.ts";
-import { type Repaired } from "../../numeric/prune/repair.ts";
+import type { Repaired } from "../../numeric/prune/repair.ts";
 import { repairAcross } from "../../numeric/prune/across.ts";
 import { repairAcrossTensor } from "../../runtime/kernels/repair-across.ts";
 import { columnsOf, repairTensor } from "../../runtime/kernels/repair-columns.ts";
