@@ -47,9 +47,17 @@ export interface ResidualVariance {
   readonly guidance: number;
 }
 
+/** Conditions a build was frozen to: it answers NaN at any other. */
+export interface FrozenConditions {
+  /** Graph inputs that are compared with the conditions. */
+  readonly inputs: readonly string[];
+  readonly count: number;
+}
+
 /** Facts about a build for whoever samples with it; they go into the manifest. */
 export interface SamplingFacts {
   readonly residualVariance?: ResidualVariance;
+  readonly frozenConditions?: FrozenConditions;
 }
 
 /**
