@@ -39,6 +39,8 @@ export interface CrossRequest extends GramRequest {
   readonly original?: string;
   /** Also Σ x xᵀ of the original, whose channels may then be more than the compressed model's. */
   readonly full?: boolean;
+  /** What calls weigh besides their own weight, mean 1; the same for all unless given. */
+  readonly weights?: ArrayLike<number>;
 }
 
 /** Options of {@link collectCross}. */
@@ -122,7 +124,7 @@ export async function crossFrom(
               const { offset, length } = r.slots[k]!;
               return r.answers.subarray(offset, offset + length);
             };
-            await pair.sum.add(part(a), part(b), weight);
+            await pair.sum.add(part(a), part(b), weight * (pair.weights?.[at.call] ?? 1));
           }
         }
       });
@@ -145,6 +147,7 @@ interface Pair {
   readonly own: PositionsProbe;
   readonly original: PositionsProbe;
   readonly sum: CrossSum;
+  readonly weights: ArrayLike<number> | null;
   readonly exact: boolean;
 }
 
@@ -169,7 +172,14 @@ function pairsOf(
   const runs = teacher.calls.length * followers.own.runs;
   const groups = new Map<string, [CrossRequest, ...CrossRequest[]]>();
   for (const r of requests) {
-    const key = JSON.stringify([r.value, r.original ?? r.value, r.axis, r.unfold, r.full === true]);
+    const key = JSON.stringify([
+      r.value,
+      r.original ?? r.value,
+      r.axis,
+      r.unfold,
+      r.full === true,
+      Array.from(r.weights ?? []),
+    ]);
     const group = groups.get(key);
     if (group === undefined) groups.set(key, [r]);
     else group.push(r);
@@ -191,6 +201,7 @@ function pairsOf(
         own,
         original: { ...own, value: name },
         sum: crossSum(sizes, full, product),
+        weights: request.weights ?? null,
         exact,
       },
     ];

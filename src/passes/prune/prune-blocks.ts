@@ -57,7 +57,10 @@ async function price(
   const branches = residualBranches(graph, ctx.shapes());
   const sources: StubSources = {
     statistics: ctx.statistics,
-    crossed: o.stub === "low-rank" ? await ctx.collectCross(stubCrossings(graph, branches), ctx.model) : null,
+    crossed:
+      o.stub === "low-rank" && ctx.statistics !== null
+        ? await ctx.collectCross(stubCrossings(graph, branches, ctx.statistics), ctx.model)
+        : null,
   };
   for (const branch of branches) {
     const stub = stubOf(graph, branch, o, sources);
@@ -86,10 +89,15 @@ export const pruneBlocks = definePass<PruneBlocksOptions>({
   summary: "Removes whole residual branches, those that matter least to the output for what they cost",
   doc: `A residual branch is what an addition adds to the value it was computed from: the inside of a residual block, an
 attention, a feed-forward. Each is left out once, on its own, and the network's output along sampled trajectories is
-compared with the original's; those with the least error per saved FLOP go until the ratio is met. With \`stub: mean\`
-the mean of what a branch added, per channel along the trajectory, stays in its place. Blocks that change the width of
-their stream stay, and so do those that something else reads from, be it a shape. Without samples nothing is removed. Errors of single branches do not add up once many are gone:
-more than a tenth of the FLOPs is rarely worth it without training.`,
+compared with the original's; those with the least error per saved FLOP go until the ratio is met, what the stub takes
+counted. Blocks that change the width of their stream stay, and so do those that something else reads from, be it a shape.
+Without samples nothing is removed. Errors of single branches do not add up once many are gone: more than a tenth of the
+FLOPs is rarely worth it without training.
+
+A \`stub\` stays in the place of a branch: the affine map of its input that comes closest to what it added along the
+trajectory, in closed form. \`low-rank\` is the best map of \`rank\` (two small layers), \`affine\` a factor and an offset per
+channel, \`mean\` the offset alone. Errors count relative to what the branch adds at each step, so that branches which are
+silent at some steps are not heard at them. FIGURES`,
   effect: "lossy",
   minSqnrDb: 0,
   options: {
@@ -105,7 +113,7 @@ more than a tenth of the FLOPs is rarely worth it without training.`,
       },
       stub: {
         enum: ["low-rank", "affine", "mean", "none"],
-        default: "mean",
+        default: "low-rank",
         description:
           "What stays in place of a branch: a map of its input of `rank`, a factor and an offset per channel, the mean of what it added per channel, or nothing.",
       },
@@ -125,7 +133,7 @@ more than a tenth of the FLOPs is rarely worth it without training.`,
       },
     },
   },
-  version: 1,
+  version: 2,
   wantsStatistics(graph, o, ctx) {
     const values = stubValues(graph, residualBranches(graph, ctx.shapes()), o.stub);
     return values.length === 0 ? null : { values, grams: [] };
@@ -166,11 +174,13 @@ more than a tenth of the FLOPs is rarely worth it without training.`,
         putStub(graph, { ...branch, stream }, stub);
         if (stub.kind === "none") instead.set(branch.node.outputs[0]!, stream);
       }
+      const lesser = stub.kind !== o.stub;
       ctx.decide({
         node: branch.node.name,
-        kind: goes ? "applied" : "skipped",
+        kind: !goes ? "skipped" : lesser ? "downgraded" : "applied",
         rule: stub.kind === "none" ? "drop-branch" : `branch-${stub.kind}`,
         ...(!goes && { why: "others cost the output less per saved operation" }),
+        ...(goes && lesser && { why: `what a stub of ${o.stub} is fitted to was not observed` }),
         error: { metric: "sqnr-db", value: decibels(o.calls, harm) },
       });
     }

@@ -42,24 +42,47 @@ export function stubValues(graph: Graph, branches: readonly Branch[], kind: Stub
 }
 
 /** Branches against their inputs, for maps of all channels; keyed by the name of the addition. */
-export function stubCrossings(graph: Graph, branches: readonly Branch[]): CrossRequest[] {
-  return branches.map((b) => ({
-    layer: b.node.name,
-    value: nameOf(graph, b, "stream"),
-    original: nameOf(graph, b, "branch"),
-    axis: b.axis,
-    unfold: null,
-  }));
+export function stubCrossings(
+  graph: Graph,
+  branches: readonly Branch[],
+  statistics: Statistics,
+): CrossRequest[] {
+  return branches.map((b) => {
+    const weights = weightsOf(statistics, nameOf(graph, b, "branch"));
+    return {
+      layer: b.node.name,
+      value: nameOf(graph, b, "stream"),
+      original: nameOf(graph, b, "branch"),
+      axis: b.axis,
+      unfold: null,
+      ...(weights !== null && { weights: weights.map((w) => w * weights.length) }),
+    };
+  });
 }
 
-/** Mean and mean square per channel, weighted over calls. */
-function moments(statistics: Statistics, name: string): ChannelMoments | null {
+/**
+ * What calls weigh in a fit: inversely to the energy of what the branch adds there, so that the error counts relative to
+ * it at every step. A branch that is silent at some steps would else be heard at them.
+ */
+function weightsOf(statistics: Statistics, branch: string): Float64Array | null {
+  const found = statistics.value(branch);
+  if (found === undefined) return null;
+  const energies = statistics.calls.map((_, i) =>
+    found.square.subarray(i * found.channels, (i + 1) * found.channels).reduce((a, b) => a + b, 0),
+  );
+  const least = 1e-6 * energies.reduce((a, b) => Math.max(a, b), Number.MIN_VALUE);
+  const raw = energies.map((e, i) => statistics.calls[i]!.weight / Math.max(e, least));
+  const total = raw.reduce((a, b) => a + b, 0);
+  return Float64Array.from(raw, (w) => w / total);
+}
+
+/** Mean and mean square per channel over calls of some weights. */
+function moments(statistics: Statistics, name: string, weights: Float64Array): ChannelMoments | null {
   const found = statistics.value(name);
   if (found === undefined) return null;
-  const { calls } = statistics;
   const over = (x: Float64Array): Float64Array =>
     Float64Array.from({ length: found.channels }, (_, c) =>
-      calls.reduce((s, { weight }, i) => s + (weight * x[i * found.channels + c]!) / calls.length, 0),
+      weights.reduce((s, w, i) => s + w * x[i * found.channels + c]!, 0),
     );
   return { mean: over(found.mean), square: over(found.square) };
 }
@@ -78,8 +101,10 @@ export function stubOf(
   { statistics, crossed }: StubSources,
 ): Stub {
   if (o.stub === "none" || statistics === null) return { kind: "none" };
-  const branch = moments(statistics, nameOf(graph, b, "branch"));
-  if (branch === null) return { kind: "none" };
+  const name = nameOf(graph, b, "branch");
+  const weights = weightsOf(statistics, name);
+  const branch = weights === null ? null : moments(statistics, name, weights);
+  if (weights === null || branch === null) return { kind: "none" };
   const c = o.stub === "low-rank" ? crossed?.get(b.node.name) : undefined;
   if (c?.exact) {
     const { size, own, cross, ownMean, originalMean: branchMean } = c;
@@ -94,8 +119,8 @@ export function stubOf(
   }
   const mean: Stub = { kind: "mean", shift: Float32Array.from(branch.mean) };
   if (o.stub === "mean") return mean;
-  const stream = moments(statistics, nameOf(graph, b, "stream"));
-  const sum = moments(statistics, nameOf(graph, b, "sum"));
+  const stream = moments(statistics, nameOf(graph, b, "stream"), weights);
+  const sum = moments(statistics, nameOf(graph, b, "sum"), weights);
   if (stream === null || sum === null) return mean;
   const { scale, shift } = channelStub(stream, branch, sum);
   return { kind: "affine", scale: Float32Array.from(scale), shift: Float32Array.from(shift) };
