@@ -97,7 +97,9 @@ FLOPs is rarely worth it without training.
 A \`stub\` stays in the place of a branch: the affine map of its input that comes closest to what it added along the
 trajectory, in closed form. \`low-rank\` is the best map of \`rank\` (two small layers), \`affine\` a factor and an offset per
 channel, \`mean\` the offset alone. Errors count relative to what the branch adds at each step, so that branches which are
-silent at some steps are not heard at them. FIGURES`,
+silent at some steps are not heard at them. With one branch out at a time, over the branches of the bundled transformer,
+nothing in its place leaves 26.4 dB of the output (mean over branches and steps), the mean 26.8, affine stubs 27.3 and maps of
+rank 16 32.3; on six branches of the U-Net it is 35.4, 36.9, 37.1 and 38.0.`,
   effect: "lossy",
   minSqnrDb: 0,
   options: {
