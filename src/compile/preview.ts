@@ -42,6 +42,7 @@ async function previewOne(
     ranges: none,
     statistics: none,
     cross: none,
+    heldOut: null,
     oracle: none,
     onEvent: () => {},
     counter: { done: 0, total: 0 },
