@@ -17,6 +17,7 @@ import { compile } from "../src/index.ts";
 import { skipUnavailable } from "./software/unpack.ts";
 import { softwareVulkan } from "./software/vulkan.ts";
 import { BUILDS, recipeOf, type Row, type Task } from "./webgpu/builds.ts";
+import type { OperatorRow } from "./webgpu/operators.ts";
 import type { OverflowRow } from "./webgpu/overflow.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -52,7 +53,7 @@ async function compileTasks(wanted: string): Promise<Task[]> {
 }
 
 /** A line of the process that runs the checks. */
-type Found = Row | { readonly overflow: OverflowRow };
+type Found = Row | { readonly overflow: OverflowRow } | { readonly operator: OperatorRow };
 
 /** Runs the tasks in a process that finds the driver; rows come as they are ready. */
 async function runTasks(
@@ -103,13 +104,25 @@ function verdictOnOverflow(row: OverflowRow): Verdict {
   ];
 }
 
+/** Claims of the target's descriptor. One that no longer holds is a failure in either direction. */
+function verdictOnOperator({ name, dtype, db, claim }: OperatorRow): Verdict {
+  const good = "atLeast" in claim ? db >= claim.atLeast : db < claim.below;
+  const wanted = "atLeast" in claim ? `at least ${claim.atLeast}` : `known to be off, below ${claim.below}`;
+  return [good, `${name} in ${dtype}: ${shown(db)} (${wanted})`];
+}
+
+function verdictOn(found: Found): Verdict {
+  if ("overflow" in found) return verdictOnOverflow(found.overflow);
+  return "operator" in found ? verdictOnOperator(found.operator) : verdictOnBuild(found);
+}
+
 const { mesa, environment } = skipUnavailable("software Vulkan", () => softwareVulkan(ROOT));
 const tasks = await compileTasks(process.argv[2] ?? "");
 say(`WebGPU on lavapipe of Mesa ${mesa}, no fallback to the CPU`);
 const counts = { passed: 0, failed: 0, builds: 0 };
 await runTasks(tasks, environment, (found) => {
-  if (!("overflow" in found)) counts.builds++;
-  const [good, text] = "overflow" in found ? verdictOnOverflow(found.overflow) : verdictOnBuild(found);
+  if ("calls" in found) counts.builds++;
+  const [good, text] = verdictOn(found);
   counts[good ? "passed" : "failed"]++;
   say(`${good ? "ok    " : "FAILED"} ${text}`);
 });

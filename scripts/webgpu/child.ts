@@ -15,6 +15,7 @@ import { readModel } from "../../src/ir/onnx/index.ts";
 import { createRuntime, type Runtime, type SessionOptions } from "../../src/runtime/index.ts";
 import { energies, ratioDb, sqnr } from "../../src/verify/metrics/sqnr.ts";
 import type { Row, Task } from "./builds.ts";
+import { operatorRows } from "./operators.ts";
 import { overflowRows } from "./overflow.ts";
 
 /** A node without a kernel on the provider ends the session instead of running on the CPU unseen. */
@@ -91,6 +92,8 @@ for (const task of JSON.parse(process.argv[2] ?? "[]") as Task[]) {
   );
   process.stdout.write(`${JSON.stringify(row)}\n`);
 }
+for await (const operator of operatorRows(runtime, GPU))
+  process.stdout.write(`${JSON.stringify({ operator })}\n`);
 for await (const overflow of overflowRows(runtime, GPU))
   process.stdout.write(`${JSON.stringify({ overflow })}\n`);
 await runtime.close();

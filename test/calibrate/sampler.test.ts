@@ -308,6 +308,27 @@ describe("denoisers of one batch size", () => {
     ]);
   });
 
+  it("take the time of each sample where the batch is one", async () => {
+    const times: number[][] = [];
+    const single: Session = {
+      inputs: [port("sample", "f32", [1, 1, 1, 1]), port("timestep", "i64", [1])],
+      outputs: [port("out_sample", "f32", [1, 1, 1, 1])],
+      run: async (feeds) => {
+        times.push(numbersOf(feeds.get("timestep")!));
+        return new Map([["out_sample", feeds.get("sample")!]]);
+      },
+      release: async () => {},
+    };
+    const out = await sessionDenoiser(single).run(
+      new Map([
+        ["sample", denseFrom("f32", [3, 1, 1, 1], [1, 2, 3])],
+        ["timestep", denseFrom("i64", [3], [7, 8, 9])],
+      ]),
+    );
+    expect(numbersOf(out)).toEqual([1, 2, 3]);
+    expect(times).toEqual([[7], [8], [9]]);
+  });
+
   it("must answer in the sample's shape", async () => {
     const wrong: Session = {
       inputs: [port("sample", "f32", ["b", 1, 2, 2]), port("timestep", "i64", ["b"])],

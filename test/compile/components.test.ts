@@ -202,3 +202,22 @@ describe("inputs of components", () => {
     }
   });
 });
+
+describe("a part that is known to overflow in fp16", () => {
+  it("stays in fp32 on a target that computes in half, and the report says why", async () => {
+    const file = join(pipeline, "vae_decoder", "config.json");
+    const before = readFileSync(file, "utf8");
+    writeFileSync(file, JSON.stringify({ scaling_factor: SCALING, force_upcast: true }));
+    try {
+      const report = await build("upcast", { preset: "fp16", targets: ["webgpu"], verify: false });
+      const told = report.targets["webgpu"]!.passes.flatMap(({ component, decisions }) =>
+        decisions.filter((d) => d.rule === "known-overflow").map((d) => ({ component, ...d })),
+      );
+      expect(told).toMatchObject([
+        { component: "vae_decoder", kind: "downgraded", why: expect.stringContaining("force_upcast") },
+      ]);
+    } finally {
+      writeFileSync(file, before);
+    }
+  });
+});

@@ -11,6 +11,8 @@ import { runtime } from "../passes/harness.ts";
 export interface Setting {
   readonly target?: Target | null;
   readonly oracle?: Oracle | null;
+  /** Why the model is known to overflow in fp16. */
+  readonly halfUnsafe?: string;
   /** Largest magnitude per value name; values not named have magnitude 1. */
   readonly peaks?: Readonly<Record<string, number>>;
 }
@@ -43,6 +45,7 @@ export async function run<O>(
       reader: rt.reader,
       target: setting.target ?? null,
       seed: 0,
+      ...(setting.halfUnsafe !== undefined && { halfUnsafe: setting.halfUnsafe }),
       oracle: setting.oracle ?? null,
       ranges: setting.peaks === undefined ? null : rangesOf(setting.peaks),
       trail: [],

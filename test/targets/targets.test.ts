@@ -20,6 +20,7 @@ function claimed(t: Target): string[] {
     "compute",
     ...Object.keys(t.spelling).map((s) => `spelling.${s}`),
     "integer",
+    ...(t.int64 === undefined ? [] : ["int64"]),
     "palettes",
     "sparsity",
     "half",

@@ -265,3 +265,31 @@ describe("convert-float, storage", () => {
     expect(bytes[1]).toEqual(bytes[0]);
   });
 });
+
+describe("convert-float, known overflow", () => {
+  const halfUnsafe = "its configuration says so";
+  const model = (): Model => chain((b, x) => dense(b, x, "a"));
+
+  it("keeps the part in fp32 and says why, unless forced", async () => {
+    const kept = model();
+    const setting = { peaks: {}, halfUnsafe };
+    expect(await run(kept, convertFloat, compute, setting)).toMatchObject([
+      { kind: "downgraded", rule: "known-overflow", why: halfUnsafe, from: "f16", to: "f32" },
+    ]);
+    expect(ops(kept)).toEqual(["MatMul"]);
+    const forced = model();
+    const [first] = await run(forced, convertFloat, { ...compute, force: true }, setting);
+    expect(first).toMatchObject({ kind: "forced", rule: "known-overflow", why: halfUnsafe });
+    expect(ops(forced)).toEqual(["Cast", "MatMul", "Cast"]);
+  });
+
+  it("stores it in fp16, which computes in fp32, and converts it to bfloat16", async () => {
+    const stored = model();
+    const storage = { to: "f16", use: "storage", minElements: 1 } as const;
+    await run(stored, convertFloat, storage, { halfUnsafe });
+    expect(ops(stored)).toEqual(["Cast", "MatMul"]);
+    const wide = model();
+    await run(wide, convertFloat, { to: "bf16", use: "compute" }, { halfUnsafe });
+    expect(ops(wide)).toEqual(["Cast", "MatMul", "Cast"]);
+  });
+});
