@@ -7,10 +7,10 @@ import type { Cell } from "../lib/table.ts";
 import { latents } from "./shapes.ts";
 
 const SKELETONS = [
-  { name: "sd15-unet", dims: latents(64) },
-  { name: "sd-vae-decoder", dims: { batch_size: 1, height: 64, width: 64 } },
-  { name: "dit-xl-2", dims: { batch_size: 2 } },
-  { name: "sdxl-unet", dims: latents(128) },
+  { name: "sd15-unet", dims: latents(64), legalise: true },
+  { name: "sd-vae-decoder", dims: { batch_size: 1, height: 64, width: 64 }, legalise: true },
+  { name: "dit-xl-2", dims: { batch_size: 2 }, legalise: true },
+  { name: "sdxl-unet", dims: latents(128), legalise: false },
 ];
 
 /** Seconds a target may take from the file to the verdict. */
@@ -25,7 +25,7 @@ export const checkSkeletons: BenchCase = {
     const rows: Cell[][] = [];
     const checks = [];
     const notes: string[] = [];
-    for (const { name, dims } of SKELETONS) {
+    for (const { name, dims, legalise } of SKELETONS) {
       say(name);
       const folder = scratch.fresh(`hollow-${name}`);
       mkdirSync(folder, { recursive: true });
@@ -38,7 +38,7 @@ export const checkSkeletons: BenchCase = {
       // A hole of the right length: nothing of the weights is on disk.
       writeFileSync(join(folder, plan.file), "");
       truncateSync(join(folder, plan.file), plan.bytes);
-      const { value } = await runScript<CheckedSkeleton[]>("check-skeleton.ts", { model, dims });
+      const { value } = await runScript<CheckedSkeleton[]>("check-skeleton.ts", { model, dims, legalise });
       for (const c of value) {
         const by = new Map<string, number>();
         for (const l of c.leaves) by.set(l.op, (by.get(l.op) ?? 0) + 1);
@@ -82,6 +82,7 @@ export const checkSkeletons: BenchCase = {
       commands: ["npm run bench -- --only check-skeletons"],
       notes: [
         ...notes,
+        "The SDXL UNet is checked as it was exported, at fixed lengths; the others after the exact passes and legalisation.",
         "Seconds: reading, the exact passes all targets share, legalisation, check; each target as if it were alone.",
       ],
     };

@@ -10,7 +10,7 @@ import type { CheckFinding, Finding, NodeVerdict, Rule, Severity, TargetCheck, V
 import { type CheckView, makeView, opKey, type ViewOptions } from "./view.ts";
 
 /** Rules a target is checked with, in the order of the table. */
-export function rulesFor(target: Target): readonly Rule[] {
+function rulesFor(target: Target): readonly Rule[] {
   return RULES.filter((r) => r.applies(target));
 }
 

@@ -10,7 +10,7 @@ export const isQuantize = (node: Node | undefined): boolean => node?.op === "Qua
 export const isDequantize = (node: Node | undefined): boolean => node?.op === "DequantizeLinear";
 
 /** Operators that are products with a weight. */
-export const PRODUCTS: readonly string[] = ["Conv", "ConvTranspose", "MatMul", "Gemm"];
+const PRODUCTS: readonly string[] = ["Conv", "ConvTranspose", "MatMul", "Gemm"];
 
 /** The DequantizeLinear that feeds input `i`. */
 export function dequantized(view: CheckView, node: Node, i: number): Node | null {
