@@ -58,6 +58,8 @@ export interface FrozenConditions {
 export interface SamplingFacts {
   readonly residualVariance?: ResidualVariance;
   readonly frozenConditions?: FrozenConditions;
+  /** Timesteps the build answers at, ascending; NaN at any other. */
+  readonly frozenTimesteps?: readonly number[];
 }
 
 /**

@@ -208,9 +208,10 @@ function pairsOf(
   });
 }
 
-/** True when dims are equal, but for those of one axis where given. */
+/** True when dims are equal, but for those of one axis where given; it may count from the end. */
 function comparable(a: readonly number[], b: readonly number[], free: number | null): boolean {
-  return a.length === b.length && a.every((d, i) => d === b[i] || i === free);
+  const at = free !== null && free < 0 ? free + a.length : free;
+  return a.length === b.length && a.every((d, i) => d === b[i] || i === at);
 }
 
 /** Sums pairs of rows, a buffer at a time. */

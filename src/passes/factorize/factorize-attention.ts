@@ -22,6 +22,7 @@ import {
   writeHeads,
 } from "./attention.ts";
 import { type HeldFrom, heldScores, heldValues } from "./attention-held-out.ts";
+import { energyTails, widthFor } from "./head-width.ts";
 import { decideWeighting } from "./ranks.ts";
 
 /** Options of `factorize-attention`. */
@@ -72,24 +73,6 @@ async function doubles(t: Tensor, ctx: PassContext): Promise<Float64Array> {
   return elementsOf({ dtype: t.dtype, dims: t.dims, bytes: await ctx.reader.read(t) }) as Float64Array;
 }
 
-/** Share of energy beyond each width. */
-function tails(spectrum: Float64Array): Float64Array {
-  const out = new Float64Array(spectrum.length + 1);
-  for (let i = spectrum.length - 1; i >= 0; i--) out[i] = out[i + 1]! + spectrum[i]!;
-  const sum = out[0]!;
-  return out.map((v) => (sum > 0 ? v / sum : 0));
-}
-
-/** Heads are as wide as a multiple of this, which is what vector kernels like. */
-const STEP = 4;
-
-/** Width of the heads under the budget. */
-function rankFor(tail: Float64Array, { energy, ratio }: FactorizeAttentionOptions["budget"]): number {
-  const width = tail.length - 1;
-  const wanted = ratio === undefined ? tail.findIndex((t) => t <= 1 - (energy ?? 1)) : ratio * width;
-  return Math.min(width, Math.max(STEP, Math.ceil(wanted / STEP) * STEP));
-}
-
 /** One side of an attention that was narrowed, or why it stays. */
 interface Change {
   readonly rule: "scores" | "values";
@@ -124,8 +107,8 @@ async function scores(
   });
   const [q, k] = [of(s.q, qi), of(s.k, ki)];
   const whole = narrowedScores(q, k, { heads, width, rank: width });
-  const tail = tails(await doubles(whole.spectrum, ctx));
-  const rank = rankFor(tail, o.budget);
+  const tail = energyTails(await doubles(whole.spectrum, ctx));
+  const rank = widthFor(tail, o.budget);
   const made = narrowedScores(q, k, { heads, width, rank });
   return {
     rule: "scores",
@@ -168,7 +151,7 @@ async function values(
     gram: inputsFor(out, known)?.gram ?? null,
   };
   const whole = narrowedValues(v, output, { heads, width, rank: width });
-  const rank = rankFor(tails(await doubles(whole.spectrum, ctx)), o.budget);
+  const rank = widthFor(energyTails(await doubles(whole.spectrum, ctx)), o.budget);
   const made = narrowedValues(v, output, { heads, width, rank });
   const [noise, signal] = await doubles(made.figures, ctx);
   return {

@@ -46,7 +46,8 @@ a class or a text stays as it is.
 
 Opt-in, because the build then answers at these timesteps only. A timestep is looked up by value, in any order, alone or
 one per sample. One that is not in the list gives NaN in every row that used it, on every target, so a sampler with
-another schedule fails at its first step instead of drawing something plausible. The report lists the timesteps. With
+another schedule fails at its first step instead of drawing something plausible. The report lists the timesteps, and
+the manifest has all of them (\`frozenTimesteps\`). With
 \`timesteps: calibration\` they are those of the pipeline's own scheduler at \`calibration.steps\`.
 
 Nothing is frozen where the tables would take more bytes than the weights they replace (\`always\` lifts that: a frozen
@@ -132,5 +133,6 @@ everywhere; where it answers it is exact up to float rounding.`,
       bytesBefore: path.bytes,
       bytesAfter: bytes,
     });
+    ctx.publish({ frozenTimesteps: timesteps });
   },
 });

@@ -113,6 +113,30 @@ describe("teacher forcing", () => {
     expect(relative(ownMean, mean(a))).toBeLessThan(1e-5);
     expect(relative(originalMean, mean(b))).toBeLessThan(1e-5);
   });
+
+  it("weighs calls as a request says, and gives the original's moments where asked", async () => {
+    const pair = { compressed: louder, original: model };
+    const base = { layer: layer.name, value: input, axis: 1, unfold: null } as const;
+    const by = async (weights: readonly number[]) => {
+      const requests = [{ ...base, weights, full: true }];
+      return (await collectCross(pair, runtime, pipeline, requests, forced)).get(layer.name)!;
+    };
+    const [first, second, both] = [await by([2, 0]), await by([0, 2]), await by([1, 1])];
+    for (const part of ["cross", "own", "ownMean", "originalMean", "original"] as const) {
+      const sum = first[part]!.map((v, i) => (v + second[part]![i]!) / 2);
+      expect(relative(both[part]!, sum)).toBeLessThan(1e-5);
+      expect(relative(first[part]!, second[part]!)).toBeGreaterThan(1e-3);
+    }
+    const same = await collectCross(
+      { compressed: model, original: model },
+      runtime,
+      pipeline,
+      [base],
+      forced,
+    );
+    expect(relative(both.original!, same.get(layer.name)!.own)).toBeLessThan(1e-5);
+    expect(same.get(layer.name)!.original).toBeUndefined();
+  });
 });
 
 describe("the oracle", () => {
