@@ -8,7 +8,7 @@ import type { Plot } from "../lib/plot.ts";
 import { TRAINED, type Trained } from "./shapes.ts";
 
 /** Trajectories that calibrate and, from another stream, that judge. */
-const SAMPLES = 4;
+const SAMPLES = 8;
 const SEEDS = 8;
 const RATIOS = [0.15, 0.2, 0.25, 0.3];
 /** The cut whose speed is measured and that is made in rounds. */
