@@ -1,6 +1,7 @@
 import { type PruneAnalysis, type PruneGroup, pruneAnalysis } from "../../ir/anatomy/groups/index.ts";
 import { modelBytes } from "../../ir/weights.ts";
 import type { PreviewContext, PreviewLine } from "../pass.ts";
+import { assumedText, counted } from "../preview-text.ts";
 import { chosen } from "./engine.ts";
 import { flopCount, lengthsOf } from "./flops.ts";
 import { countsOf } from "./levels.ts";
@@ -42,8 +43,8 @@ export function previewPruning(o: PruneOptions, scope: Scope, ctx: PreviewContex
     {
       subject: "",
       what:
-        `${groups.length} groups; ${mega(flops.total)} and ${modelBytes(ctx.model)} bytes before, ${mega(flops.total * (1 - o.ratio))} asked for, ${mega(floor)} with all that may go` +
-        (assumed.length > 0 ? ` (lengths assumed for ${assumed.join(", ")})` : ""),
+        `${counted(groups.length, "group")}; ${mega(flops.total)} and ${modelBytes(ctx.model)} bytes before, ${mega(flops.total * (1 - o.ratio))} asked for, ${mega(floor)} with all that may go` +
+        assumedText(assumed, lengths),
     },
     ...groups.map((g) => groupLine(g, o)),
     ...refusalLines(analysis),

@@ -8,6 +8,7 @@ import { removeDead } from "../clean/remove-dead.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { type Branch, residualBranches } from "./branches.ts";
 import { lengthsOf } from "./flops.ts";
+import { previewBlocks } from "./preview-blocks.ts";
 
 /** Options of `prune-blocks`. */
 export interface PruneBlocksOptions {
@@ -135,6 +136,7 @@ more than a tenth of the FLOPs is rarely worth it without training.`,
     return values.length === 0 ? null : { values, grams: [] };
   },
   wantsOracle: () => true,
+  preview: (_graph, o, ctx) => previewBlocks(o.ratio, ctx),
   async run(graph, o, ctx) {
     if (ctx.oracle === null) {
       ctx.decide({

@@ -1,7 +1,6 @@
-import { elementCount } from "../../ir/dtype.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
-import { type Tensor, tensorBytes } from "../../ir/tensor.ts";
+import type { Tensor } from "../../ir/tensor.ts";
 import { transposed } from "../../numeric/linalg/product.ts";
 import { inputSpectrum, rankFor } from "../../numeric/share/basis.ts";
 import { asF32, elementsOf } from "../../runtime/kernels/elements.ts";
@@ -12,6 +11,7 @@ import { gramRequest, inputsOf } from "../quantize/grams.ts";
 import type { Layer } from "../quantize/layers.ts";
 import { optionPattern } from "../option-pattern.ts";
 import { type InputGroup, inputGroups } from "./groups.ts";
+import { basisBytes, groupBytes, previewBases } from "./preview.ts";
 
 /** Options of `share-bases`. */
 export interface ShareBasesOptions {
@@ -148,6 +148,7 @@ predicted from the Gram matrix; embeddings see few different inputs, and it hold
       .filter((r) => r !== null);
     return grams.length === 0 ? null : { values: [], grams };
   },
+  preview: (graph, o, ctx) => previewBases(groupsOf(graph, o, ctx), o.sqnr),
   version: 1,
   async run(graph, o, ctx) {
     const groups = groupsOf(graph, o, ctx);
@@ -168,9 +169,8 @@ predicted from the Gram matrix; embeddings see few different inputs, and it hold
         continue;
       }
       const rank = await rankOf(g, data.gram, o, ctx);
-      const outputs = g.layers.reduce((n, l) => n + elementCount(l.tensor.dims) / g.columns, 0);
-      const before = g.layers.reduce((n, l) => n + tensorBytes(l.tensor), 0);
-      const after = 4 * rank * (g.columns + outputs);
+      const before = groupBytes(g);
+      const after = basisBytes(g, rank);
       if (after >= before) {
         leave(g, `${o.sqnr} dB need rank ${rank}, which takes ${after} bytes, and the weights ${before}`);
         continue;
