@@ -13,6 +13,7 @@ import {
   targetPage,
   targets,
 } from "../src/index.ts";
+import { shownPasses } from "./docs/graphs.ts";
 
 /** Widest line the formatter leaves in one piece. */
 const LINE = 110;
@@ -39,13 +40,14 @@ function prettyJson(value: unknown, indent = "", used = 0): string {
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 /** Path below the repository root to content, for every generated file. */
-export function generatedFiles(): Map<string, string> {
+export async function generatedFiles(): Promise<Map<string, string>> {
   const pkg = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
   const files = new Map<string, string>();
   const json = (value: unknown): string => `${prettyJson(value)}\n`;
   files.set("schema/recipe.json", json(recipeSchema()));
   files.set("schema/report.json", json(reportSchema()));
-  for (const p of passes) files.set(`docs/passes/${p.name}.md`, `${passPage(p)}\n`);
+  const shown = await shownPasses();
+  for (const p of passes) files.set(`docs/passes/${p.name}.md`, `${passPage(p)}\n\n${shown.get(p.name)!}\n`);
   for (const t of targets) files.set(`docs/targets/${t.id}.md`, `${targetPage(t)}\n`);
   files.set("docs/codes.md", `${codesPage()}\n`);
   files.set("docs/cli.md", helpPage());
@@ -75,7 +77,7 @@ export function staleFiles(files: ReadonlyMap<string, string>): string[] {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const files = generatedFiles();
+  const files = await generatedFiles();
   const stale = staleFiles(files);
   if (process.argv.includes("--check")) {
     const differing = [...files].filter(([path, text]) => currentText(path) !== text).map(([path]) => path);
