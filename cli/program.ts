@@ -6,6 +6,7 @@ import { initCommand } from "./commands/init.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { passesCommand } from "./commands/passes.ts";
 import { schemaCommand } from "./commands/schema.ts";
+import { selfTestCommand } from "./commands/self-test.ts";
 import { targetsCommand } from "./commands/targets.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { EXIT, reportFailure } from "./errors.ts";
@@ -27,6 +28,7 @@ export function buildProgram(): Command {
     inspectCommand,
     calibrateCommand,
     verifyCommand,
+    selfTestCommand,
     targetsCommand,
     passesCommand,
     schemaCommand,

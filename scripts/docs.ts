@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { helpPage } from "../cli/help.ts";
 import {
+  buildSchema,
   codesPage,
   passes,
   passPage,
@@ -46,6 +47,7 @@ export async function generatedFiles(): Promise<Map<string, string>> {
   const json = (value: unknown): string => `${prettyJson(value)}\n`;
   files.set("schema/recipe.json", json(recipeSchema()));
   files.set("schema/report.json", json(reportSchema()));
+  files.set("schema/build.json", json(buildSchema()));
   const shown = await shownPasses();
   for (const p of passes) files.set(`docs/passes/${p.name}.md`, `${passPage(p)}\n\n${shown.get(p.name)!}\n`);
   for (const t of targets) files.set(`docs/targets/${t.id}.md`, `${targetPage(t)}\n`);

@@ -23,7 +23,13 @@ describe("generated pages and schemas", () => {
   });
   it("covers every part", () => {
     const paths = [...files.keys()];
-    for (const part of ["schema/recipe.json", "schema/report.json", "docs/codes.md", "docs/cli.md"])
+    for (const part of [
+      "schema/recipe.json",
+      "schema/report.json",
+      "schema/build.json",
+      "docs/codes.md",
+      "docs/cli.md",
+    ])
       expect(paths).toContain(part);
     expect(paths.filter((p) => p.startsWith("docs/passes/")).length).toBeGreaterThan(10);
     expect(paths.filter((p) => p.startsWith("docs/targets/")).length).toBeGreaterThanOrEqual(3);

@@ -6,7 +6,7 @@ import { withSession } from "../verify/sessions.ts";
 import type { SourceComponent } from "./source.ts";
 
 /** Model bytes up to which a build is run beside the original unasked: two of them fit most machines. */
-const RUNNABLE_BYTES = 2 ** 30;
+export const RUNNABLE_BYTES = 2 ** 30;
 
 /** Why a component is not run beside its build, or `null` when it can be. Asked once per component. */
 export type Obstacle = (component: SourceComponent) => Promise<string | null>;

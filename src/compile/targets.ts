@@ -21,6 +21,7 @@ import { proveExact } from "./exactness.ts";
 import { flopsOf } from "./flops.ts";
 import { splitBuckets, writeGraphSet } from "./graph-set.ts";
 import type { OutputFolder } from "./output.ts";
+import { portsOf } from "./package/write.ts";
 import type { ComponentPlan } from "./plan.ts";
 import type { Prepared } from "./prepare.ts";
 import { checkHere, type Obstacle } from "./runnable.ts";
@@ -35,6 +36,10 @@ export interface Built {
   readonly exactness: Exactness | null;
   readonly notes: readonly string[];
   readonly written: WrittenComponent;
+  /** Inputs and outputs of the model. */
+  readonly ports: ReturnType<typeof portsOf>;
+  /** Version of the standard operators it is written in. */
+  readonly opset: number;
   /** What passes left for whoever samples. */
   readonly sampling: SamplingFacts;
 }
@@ -181,6 +186,8 @@ async function buildOne(
     exactness,
     notes: note === null ? [] : [note],
     written,
+    ports: portsOf(model),
+    opset: model.opsets.get("") ?? target.opset.emit,
     sampling: Object.assign({}, ...reports.map((r) => r.published ?? {})),
   };
 }
