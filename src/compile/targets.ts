@@ -16,6 +16,7 @@ import {
 import type { Calibration } from "./calibration.ts";
 import { isSampled, outputRanges } from "./component-fidelity.ts";
 import type { FindInputs } from "./component-inputs.ts";
+import { estimateOf } from "./estimate.ts";
 import type { OnCompileEvent } from "./events.ts";
 import { proveExact } from "./exactness.ts";
 import { flopsOf } from "./flops.ts";
@@ -180,6 +181,7 @@ async function buildOne(
       nodes: { before: countNodes(component.model.graph), after: countNodes(model.graph) },
       flops: before === null || after === null ? null : { before, after },
       shape,
+      estimate: estimateOf(model, target, shape),
       fidelity: null,
     },
     passes: reports.map(({ published: _, ...p }) => ({ component: name, ...p })),

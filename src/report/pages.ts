@@ -78,6 +78,18 @@ function integerCell({ integer, integerWhy }: Target): string {
   ].join("; ");
 }
 
+function machineCell({ machine }: Target): string {
+  if (machine === undefined) return "none: no rates are known";
+  const { name, basis, flops, bandwidth, overhead } = machine;
+  const rates = Object.entries(flops).map(([dtype, rate]) => `${rate / 1e9} GFLOP/s in ${dtype}`);
+  return [
+    `of ${name}, ${basis}`,
+    ...rates,
+    `${bandwidth / 1e9} GB/s`,
+    `${(1e6 * overhead.node).toFixed(1)} µs a node`,
+  ].join("; ");
+}
+
 /** The docs page of a target, generated from its data (Markdown). */
 export function targetPage(target: Target): string {
   const formats = Object.entries(target.formats).map(([name, f]) => [name, ...formatCell(f)]);
@@ -107,6 +119,7 @@ export function targetPage(target: Target): string {
         ["computes in", target.compute.join(", ")],
         ["alignment", `${target.align.channels} channels, ${target.align.bytes} bytes`],
         ["integer arithmetic", integerCell(target)],
+        ["estimates", machineCell(target)],
         ["weights in codebooks", target.palettes],
         ["zeros in weights", target.sparsity.note],
         ["inputs kept fp32 in half-precision builds", islands.join(", ") || "none"],

@@ -71,6 +71,23 @@ const component = object({
   nodes: change,
   flops: nullable(change),
   shape: { type: "object", additionalProperties: count },
+  estimate: nullable(
+    object({
+      seconds: number,
+      basis: string,
+      bounds: object({ arithmetic: number, memory: number, overhead: number }),
+      bytes: number,
+      flops: { type: "object", additionalProperties: number },
+      slowest: list(
+        object({
+          node: string,
+          op: string,
+          seconds: number,
+          bound: { type: "string", enum: ["arithmetic", "memory", "overhead"] },
+        }),
+      ),
+    }),
+  ),
   fidelity: nullable(
     object({
       inputs: { type: "string", enum: ["conditions", "latents", "seeded"] },

@@ -69,6 +69,13 @@ export const qnnHtp: Target = {
     margin: 4,
   },
   align: { channels: 32, bytes: 4096 },
+  machine: {
+    name: "the Hexagon NPU of a Snapdragon X Elite",
+    basis: "published",
+    flops: { i8: 45e12 },
+    bandwidth: 136e9,
+    overhead: { node: 0, view: 0 },
+  },
   sources: [
     {
       field: "provider",
@@ -240,6 +247,14 @@ export const qnnHtp: Target = {
       claim: "HTP vectors hold 32 fp16 or 128 int8 elements; external data follows the specification's 4096",
       source: DOCS,
       checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "machine",
+      claim:
+        "45 TOPS in int8; LPDDR5X memory of 136 GB/s; no figures for fp16 or for starting a node were found: neither is counted",
+      source: "Qualcomm's announcement of Snapdragon X Elite, as reported in October 2023",
+      checked: "2026-11-26",
       measured: false,
     },
   ],

@@ -65,6 +65,13 @@ export const webgpu: Target = {
     margin: 4,
   },
   align: { channels: 4, bytes: 65536 },
+  machine: {
+    name: "the Adreno GPU of a Snapdragon X Elite",
+    basis: "published",
+    flops: { f32: 4.6e12 },
+    bandwidth: 136e9,
+    overhead: { node: 24e-6, view: 0 },
+  },
   sources: [
     {
       field: "provider",
@@ -227,6 +234,22 @@ export const webgpu: Target = {
         "the specification recommends offsets of 64 KiB where files are mapped on Windows; vec4 kernels want 4 channels",
       source: `ONNX external data; ${SOURCE_TREE}`,
       checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "machine",
+      claim:
+        "4.6 TFLOPS in fp32; LPDDR5X memory of 136 GB/s; no figure for fp16 was found, which counts like fp32",
+      source: "Qualcomm's announcement of Snapdragon X Elite, as reported in October 2023",
+      checked: "2026-11-26",
+      measured: false,
+    },
+    {
+      field: "machine",
+      claim:
+        "a dispatch costs 24 to 36 microseconds on Vulkan and 32 to 71 on Metal; the least of it is counted",
+      source: "arXiv:2604.02344",
+      checked: "2026-11-26",
       measured: false,
     },
   ],

@@ -23,6 +23,7 @@ function claimed(t: Target): string[] {
     "sparsity",
     "half",
     "align",
+    ...(t.machine === undefined ? [] : ["machine"]),
   ];
 }
 
