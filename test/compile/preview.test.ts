@@ -143,6 +143,22 @@ describe("a dry run", () => {
     }
   });
 
+  it("shows the formats that weights will get", async () => {
+    const of = recipe({ "quantize-weights": { format: "w4", score: false } });
+    const lines = await linesOf(of);
+    const made = await applied(of, "quantize-weights");
+    const four = lines.find((l) => l.what.includes(" in w4: "))!;
+    const [count, before, after] = [...four.what.matchAll(/\d{2,}|\b\d(?= bytes)/g)].map((m) => Number(m[0]));
+    const w4 = made.filter((d) => d.rule.startsWith("w4-"));
+    const stored = w4.reduce((n, d) => n + d.bytesAfter!, 0);
+    expect(count).toBe(w4.reduce((n, d) => n + (d.count ?? 1), 0));
+    expect(before).toBe(w4.reduce((n, d) => n + d.bytesBefore!, 0));
+    expect(after).toBe(before! / 8);
+    // Scales and zero points come on top.
+    expect(stored).toBeGreaterThan(after!);
+    expect(stored).toBeLessThan(1.6 * after!);
+  });
+
   it("is there for every pass that takes numbers away", () => {
     const families = ["prune", "sparsify", "factorize", "share", "freeze"];
     const blind = passes.filter((p) => families.includes(p.family) && p.preview === undefined);

@@ -7,6 +7,7 @@ import { asF32, elementsOf } from "../../runtime/kernels/elements.ts";
 import { sizesOf } from "../../runtime/kernels/fit-inputs.ts";
 import { type BasisTensors, shareBasis } from "../../runtime/kernels/share-basis.ts";
 import { definePass, type PassContext } from "../pass.ts";
+import { leftLines } from "../preview-text.ts";
 import { gramRequest, inputsOf } from "../quantize/grams.ts";
 import type { Layer } from "../quantize/layers.ts";
 import { optionPattern } from "../option-pattern.ts";
@@ -27,10 +28,16 @@ function groupsOf(
   graph: Graph,
   o: ShareBasesOptions,
   ctx: Pick<PassContext, "model" | "shapes">,
+  leave?: (why: string) => void,
 ): InputGroup[] {
   const match = optionPattern("share-bases", "match", o.match);
   const exclude = optionPattern("share-bases", "exclude", o.exclude);
-  return inputGroups(graph, (name) => match?.test(name) !== false && exclude?.test(name) !== true, ctx);
+  return inputGroups(
+    graph,
+    (name) => match?.test(name) !== false && exclude?.test(name) !== true,
+    ctx,
+    leave,
+  );
 }
 
 const orderOf = ({ role }: Layer): "KN" | "NK" => (role.inAxis === 0 ? "KN" : "NK");
@@ -148,7 +155,12 @@ predicted from the Gram matrix; embeddings see few different inputs, and it hold
       .filter((r) => r !== null);
     return grams.length === 0 ? null : { values: [], grams };
   },
-  preview: (graph, o, ctx) => previewBases(groupsOf(graph, o, ctx), o.sqnr),
+  preview(graph, o, ctx) {
+    const left = leftLines();
+    const leave = (why: string): void =>
+      left.decide({ node: "", kind: "skipped", rule: "shared-basis", why });
+    return [...previewBases(groupsOf(graph, o, ctx, leave), o.sqnr), ...left.lines("layer")];
+  },
   version: 1,
   async run(graph, o, ctx) {
     const groups = groupsOf(graph, o, ctx);
