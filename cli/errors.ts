@@ -3,7 +3,15 @@ import type { DiffpressError } from "../src/index.ts";
 import { paint } from "./render/format.ts";
 
 /** Exit codes of the binary. */
-export const EXIT = { ok: 0, diagnostics: 1, usage: 2, budget: 3, bug: 70, interrupted: 130 } as const;
+export const EXIT = {
+  ok: 0,
+  diagnostics: 1,
+  usage: 2,
+  budget: 3,
+  rejected: 4,
+  bug: 70,
+  interrupted: 130,
+} as const;
 
 /** By name, so that the library is not loaded for `--help`. */
 function isCoded(error: unknown): error is DiffpressError {

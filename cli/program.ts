@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { VERSION } from "../src/index.ts";
 import { calibrateCommand } from "./commands/calibrate.ts";
+import { checkTargetCommand } from "./commands/check-target.ts";
 import { compileCommand } from "./commands/compile.ts";
 import { initCommand } from "./commands/init.ts";
 import { inspectCommand } from "./commands/inspect.ts";
@@ -12,7 +13,7 @@ import { verifyCommand } from "./commands/verify.ts";
 import { EXIT, reportFailure } from "./errors.ts";
 
 const FOOTER = `
-Exit codes: 0 ok, 1 diagnostics, 2 usage, 3 a budget not met, 70 bug.
+Exit codes: 0 ok, 1 diagnostics, 2 usage, 3 a budget not met, 4 a target refuses the model, 70 bug.
 stdout is data (--json), stderr is for people.`;
 
 /** The command line, without running it: tests and the docs page read its help. */
@@ -29,6 +30,7 @@ export function buildProgram(): Command {
     calibrateCommand,
     verifyCommand,
     selfTestCommand,
+    checkTargetCommand,
     targetsCommand,
     passesCommand,
     schemaCommand,

@@ -11,6 +11,7 @@ import {
   passPage,
   recipeSchema,
   reportSchema,
+  rulesPage,
   targetPage,
   targets,
 } from "../src/index.ts";
@@ -51,6 +52,7 @@ export async function generatedFiles(): Promise<Map<string, string>> {
   const shown = await shownPasses();
   for (const p of passes) files.set(`docs/passes/${p.name}.md`, `${passPage(p)}\n\n${shown.get(p.name)!}\n`);
   for (const t of targets) files.set(`docs/targets/${t.id}.md`, `${targetPage(t)}\n`);
+  files.set("docs/rules.md", `${rulesPage()}\n`);
   files.set("docs/codes.md", `${codesPage()}\n`);
   files.set("docs/cli.md", helpPage());
   files.set(

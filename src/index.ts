@@ -10,6 +10,7 @@ export {
   calibrate,
   inspectStatistics,
 } from "./compile/calibrate.ts";
+export { type CheckTargetOptions, checkTarget } from "./compile/check.ts";
 export type { CompileEvent, OnCompileEvent } from "./compile/events.ts";
 export { type InspectOptions, inspect } from "./compile/inspect.ts";
 export type { Manifest } from "./compile/manifest.ts";
@@ -30,9 +31,10 @@ export type { Model } from "./ir/graph.ts";
 export { readModel } from "./ir/onnx/index.ts";
 export { passes, resolvePass } from "./passes/index.ts";
 export type { Pass } from "./passes/pass.ts";
-export { codesPage, passPage, targetPage } from "./report/pages.ts";
+export { codesPage, passPage, rulesPage, targetPage } from "./report/pages.ts";
 export { reportSchema } from "./report/schema.ts";
 export type * from "./report/types.ts";
+export type * from "./targets/check/types.ts";
 export { resolveTargets, targets } from "./targets/index.ts";
 export type { Target } from "./targets/target.ts";
 export type { VerifyOptions, VerifyResult, VerifySource } from "./verify/index.ts";

@@ -1,6 +1,8 @@
 import type { BenchCase } from "../lib/case.ts";
 import { agreement } from "./agreement.ts";
 import { calibration } from "./calibration.ts";
+import { checkPeers } from "./check-peers.ts";
+import { checkSkeletons } from "./check-skeletons.ts";
 import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
@@ -37,6 +39,7 @@ export const cases: readonly BenchCase[] = [
   calibration,
   onnxsim,
   peers,
+  checkPeers,
   quantize8bit,
   quantize4bit,
   agreement,
@@ -51,6 +54,7 @@ export const cases: readonly BenchCase[] = [
   hybrids,
   guards,
   skeletonInspect,
+  checkSkeletons,
   skeletonExact,
   skeletonWeights,
   skeletonSpeed,

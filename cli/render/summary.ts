@@ -1,4 +1,4 @@
-import type { BudgetResult, BuildPreview, Plan, Report, TargetReport } from "../../src/index.ts";
+import type { BudgetResult, BuildPreview, Plan, Report, SplitBuild, TargetReport } from "../../src/index.ts";
 import { bytes, count, decibel, flops, paint, percent, seconds } from "./format.ts";
 import { table } from "./table.ts";
 
@@ -63,6 +63,35 @@ function componentTable(report: Report): string[] {
   return ["", table(head, rows, align, process.stderr)];
 }
 
+const SIZE = {
+  bytes: bytes,
+  flops: flops,
+  latency: (s: number) => `${(1e3 * s).toFixed(2)} ms estimated`,
+} as const;
+
+/** How error budgets were split: what was taken, and what each of its passes costs alone. */
+function splitLines(id: string, t: TargetReport): string[] {
+  return t.components.flatMap(({ name, split }) => {
+    if (split === null) return [];
+    const size = (b: SplitBuild): string => SIZE[split.per](b.size);
+    const taken = split.builds[split.chosen]!;
+    const verdict = split.met ? paint("green", "kept") : paint("red", "not to be kept");
+    const given = (b: SplitBuild) => Object.entries(b.options).filter(([, o]) => o !== null);
+    const alone = given(taken).flatMap(([pass, options]) => {
+      const own = split.builds.find(
+        (b) => given(b).length === 1 && JSON.stringify(b.options[pass]) === JSON.stringify(options),
+      );
+      return own === undefined
+        ? []
+        : [`  ${pass} ${JSON.stringify(options)}: alone ${decibel(own.measured)}, ${size(own)}`];
+    });
+    return [
+      `error budget ${decibel(split.wanted)} of ${name} on ${id}, ${count(split.builds.length)} builds: ${decibel(taken.measured)}, ${size(taken)} of ${size(split.builds[0]!)}: ${verdict}`,
+      ...alone,
+    ];
+  });
+}
+
 /** What a build came to, for people: a row per target, then downgrades, notes and budgets, then where things lie. */
 export function renderSummary(report: Report, out: string): string {
   const rows = Object.entries(report.targets).map(([id, t]) => {
@@ -93,7 +122,7 @@ export function renderSummary(report: Report, out: string): string {
   const lines = [table(head, rows, align, process.stderr), ...componentTable(report)];
   const extra: string[] = [];
   for (const [id, t] of Object.entries(report.targets)) {
-    extra.push(...downgradeLines(id, t));
+    extra.push(...splitLines(id, t), ...downgradeLines(id, t));
     if (t.leavesAccelerator !== null && t.leavesAccelerator.length > 0)
       extra.push(
         `${paint("yellow", "leaves the accelerator")} ${id}: ${count(t.leavesAccelerator.length)} nodes`,

@@ -3,6 +3,7 @@ import {
   collectFrom,
   collectReusing,
   crossFrom,
+  judgingIn,
   type Oracle,
   openTeacher,
   readArtifact,
@@ -13,7 +14,7 @@ import {
 } from "../calibrate/statistics/index.ts";
 import { fail } from "../diagnostics/index.ts";
 import type { Bindings } from "../passes/pass.ts";
-import type { Runtime } from "../runtime/index.ts";
+import type { Arithmetic, Runtime } from "../runtime/index.ts";
 import type { ChainOptions } from "./build.ts";
 import type { Prepared } from "./prepare.ts";
 import type { Obstacle } from "./runnable.ts";
@@ -24,8 +25,11 @@ type Measures = Pick<ChainOptions, "ranges" | "statistics" | "cross" | "oracle">
 
 /** Measurements of components on the original's calibration trajectory, sampled once per component and shape. */
 export interface Calibration {
-  /** Measurements at the given lengths of symbolic dims. All give `null` for what cannot be sampled. */
-  of(component: SourceComponent, lengths: Bindings): Measures;
+  /**
+   * Measurements at the given lengths of symbolic dims, candidates computed in the arithmetic of a target. All give `null`
+   * for what cannot be sampled.
+   */
+  of(component: SourceComponent, lengths: Bindings, arithmetic: Arithmetic): Measures;
   release(): Promise<void>;
 }
 
@@ -89,7 +93,7 @@ export function openCalibration(ctx: CalibrationContext): Calibration {
     return found;
   };
   return {
-    of(component, lengths) {
+    of(component, lengths, arithmetic) {
       const key = JSON.stringify([component.info.name, Object.entries(lengths).sort()]);
       const teacher = () => once(teachers, key, () => open(component, lengths));
       return {
@@ -109,11 +113,13 @@ export function openCalibration(ctx: CalibrationContext): Calibration {
           const t = await teacher();
           return t === null ? null : await crossFrom(t, { ...models, runtime, pipeline, requests });
         },
-        oracle: () =>
-          once(oracles, key, async () => {
+        async oracle() {
+          const found = await once(oracles, key, async () => {
             const t = await teacher();
             return t === null ? null : await recordOracle(t, runtime, pipeline, { maxBytes: ORACLE_BYTES });
-          }),
+          });
+          return found === null || arithmetic === "fused" ? found : judgingIn(found, arithmetic);
+        },
       };
     },
     async release() {

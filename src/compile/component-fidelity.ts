@@ -9,7 +9,7 @@ import type { Target } from "../targets/target.ts";
 import { compareOnInputs } from "../verify/index.ts";
 import { fixedDims, withSession } from "../verify/sessions.ts";
 import { timeInputs } from "./component-inputs.ts";
-import { checkHere } from "./runnable.ts";
+import { arithmeticOf, checkHere } from "./runnable.ts";
 import type { SourceComponent } from "./source.ts";
 import type { BuildContext, Built } from "./targets.ts";
 
@@ -38,7 +38,7 @@ export async function outputFidelity(
   const path = join(ctx.output.staging, built.written.path);
   const found = await checkHere(target, () =>
     withSession(ctx.runtime, component.path, {}, (before) =>
-      withSession(ctx.runtime, path, {}, async (after) => {
+      withSession(ctx.runtime, path, { arithmetic: arithmeticOf(target) }, async (after) => {
         const lengths = { ...built.component.shape, ...fixedDims(before, after) };
         const ports = after.inputs;
         const inputs = await ctx.inputs({ component, ports, purpose: "verification", lengths });

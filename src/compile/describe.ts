@@ -2,6 +2,7 @@ import { stringify } from "yaml";
 import type { SamplingFacts } from "../passes/pass.ts";
 import type { Report } from "../report/types.ts";
 import type { GraphSet } from "../runtime/index.ts";
+import { targetFolder } from "../targets/variant.ts";
 import { VERSION } from "../version.ts";
 import { canonicalJson, hashFile, sha256 } from "./hash.ts";
 import { type ManifestFile, type ManifestTensor, makeManifest } from "./manifest.ts";
@@ -44,9 +45,10 @@ export async function writeDescriptions(
       if (b.written.set !== null) graphs[b.written.path] = b.written.set;
       if (Object.keys(b.sampling).length > 0) sampling[b.written.path] = b.sampling;
     }
+    const folder = targetFolder({ id });
     for (const { from, to } of filesToCopy(source)) {
       // The build has a README of its own.
-      const path = `${id}/${to.replace(/^readme\.md$/i, "README.source.md")}`;
+      const path = `${folder}/${to.replace(/^readme\.md$/i, "README.source.md")}`;
       output.copy(from, path);
       files.push({ path, ...(await hashFile(from)) });
     }

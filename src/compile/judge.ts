@@ -4,7 +4,7 @@ import type { Target } from "../targets/target.ts";
 import { type SeedSummary, seededInputs, type TrajectoryResult, verify } from "../verify/index.ts";
 import { withSession } from "../verify/sessions.ts";
 import { compareLatency } from "./latency.ts";
-import { checkHere } from "./runnable.ts";
+import { arithmeticOf, checkHere } from "./runnable.ts";
 import type { SourceComponent } from "./source.ts";
 import type { BuildContext, Built } from "./targets.ts";
 
@@ -44,10 +44,15 @@ function fidelityOf(result: TrajectoryResult): Fidelity {
   };
 }
 
-async function fidelity(ctx: BuildContext, built: Built, path: string): Promise<Fidelity | null> {
+async function fidelity(
+  ctx: BuildContext,
+  built: Built,
+  o: { readonly path: string; readonly target: Target },
+): Promise<Fidelity | null> {
   const { prepared } = ctx;
   const { steps, guidance, sampler, samples } = prepared.recipe.verification;
-  const result = await verify(prepared.source.pipeline, path, {
+  const result = await verify(prepared.source.pipeline, o.path, {
+    arithmetic: arithmeticOf(o.target),
     runtime: ctx.runtime,
     effort: "quick",
     seed: prepared.plan.seed,
@@ -91,7 +96,7 @@ export async function judge(
   const speed = target.kind === "cpu" ? await latency(ctx, built, component.path, path) : null;
   if (source.pipeline.scheduler === null || !component.info.denoiser)
     return { latency: speed, fidelity: null, notes: ["not sampled: the input has no scheduler"] };
-  const found = await checkHere(target, () => fidelity(ctx, built, path));
+  const found = await checkHere(target, () => fidelity(ctx, built, { path, target }));
   const notes: string[] = [];
   if (found.why !== null) notes.push(`not verified: ${found.why}`);
   if (found.value?.conditioning?.follows === false)

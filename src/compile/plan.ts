@@ -9,6 +9,7 @@ import { checkComponents, componentStages } from "./recipe/components.ts";
 import { stagesFor } from "./recipe/resolve.ts";
 import type { ResolvedRecipe, Stage } from "./recipe/types.ts";
 import { completeOptions } from "./recipe/validate.ts";
+import { planSplit, type SplitPlan } from "./split/plan.ts";
 import { type ComponentInfo, staticBindings } from "./shapes.ts";
 
 /** One pass of a plan, its options complete. */
@@ -25,7 +26,15 @@ export interface ComponentPlan {
   /** Lossy passes of its list run; otherwise only the exact ones before and behind them. */
   readonly lossy: boolean;
   readonly shared: readonly PlannedPass[];
-  readonly targets: readonly { readonly target: string; readonly passes: readonly PlannedPass[] }[];
+  readonly targets: readonly TargetPlan[];
+}
+
+/** What a component goes through for one target. */
+export interface TargetPlan {
+  readonly target: string;
+  readonly passes: readonly PlannedPass[];
+  /** An error budget that decides how strong some of the passes are. */
+  readonly split?: SplitPlan;
 }
 
 /** Everything a build will do, before a weight is read. */
@@ -111,6 +120,11 @@ function getsLossy(input: PlanInput, component: ComponentInfo): boolean {
   return componentStages(input.recipe.components, component).kind !== "exact";
 }
 
+/** Whether a component gets the recipe's own list, to which a split budget belongs. */
+function followsRecipe(input: PlanInput, component: ComponentInfo): boolean {
+  return componentStages(input.recipe.components, component).kind === "recipe";
+}
+
 /**
  * Resolves what will be done, in order, without touching a file. Errors: SHAPE_DIM_UNKNOWN, SHAPE_NEEDED,
  * COMPONENT_UNKNOWN, PASS_ORDER, and recipe errors of a pass's options.
@@ -131,7 +145,12 @@ export function plan(input: PlanInput): Plan {
       component: component.name,
       lossy: getsLossy(input, component),
       shared: first.slice(0, common),
-      targets: input.targets.map((t, i) => ({ target: t.id, passes: steps[i]!.slice(common) })),
+      targets: input.targets.map((t, i) => {
+        const passes = steps[i]!.slice(common);
+        const { split } = input.recipe;
+        const splits = split !== null && component.denoiser && followsRecipe(input, component);
+        return { target: t.id, passes, ...(splits && { split: planSplit(split, passes, t) }) };
+      }),
     };
   });
   return { seed: input.recipe.seed, components, verify: input.verify };

@@ -7,6 +7,7 @@ import type { Target } from "../targets/target.ts";
 import { VERSION } from "../version.ts";
 import { checkBudgets } from "./budgets.ts";
 import { openCalibration } from "./calibration.ts";
+import { componentCheck, leaving, rejections } from "./checked.ts";
 import { outputFidelity } from "./component-fidelity.ts";
 import { findComponentInputs } from "./component-inputs.ts";
 import { type BuildFacts, recipeHash, writeDescriptions } from "./describe.ts";
@@ -87,6 +88,7 @@ async function targetReport(
     components.push({ ...b.component, fidelity });
     outputNotes.push(...notes);
   }
+  const checked = built.map((b) => ({ component: b.component.name, check: b.check }));
   const { components: models } = ctx.prepared.source;
   const judged = models.find((c) => c.info.denoiser) ?? models[0]!;
   const main = built.find((b) => b.component.name === judged.info.name)!;
@@ -106,7 +108,8 @@ async function targetReport(
     components,
     passes,
     downgrades: downgradesOf(passes),
-    leavesAccelerator: null,
+    leavesAccelerator: leaving(checked),
+    checks: checked.map(componentCheck),
     notes: [...formatNotes(built), ...built.flatMap((b) => b.notes), ...outputNotes, ...verdict.notes],
   };
 }
@@ -189,7 +192,7 @@ async function run(
     peakBytes: options.memory?.() ?? 0,
     targets: Object.fromEntries(targets),
     budgets,
-    diagnostics: warnings(prepared),
+    diagnostics: [...warnings(prepared), ...rejections(targets)],
   };
   await writeDescriptions(prepared.source, output, built, facts, report);
   return report;

@@ -1,12 +1,17 @@
 import { DiffpressError } from "../diagnostics/index.ts";
 import { modelBytes } from "../ir/weights.ts";
-import type { Runtime } from "../runtime/index.ts";
+import type { Arithmetic, Runtime } from "../runtime/index.ts";
 import type { Target } from "../targets/target.ts";
 import { withSession } from "../verify/sessions.ts";
 import type { SourceComponent } from "./source.ts";
 
 /** Model bytes up to which a build is run beside the original unasked: two of them fit most machines. */
 export const RUNNABLE_BYTES = 2 ** 30;
+
+/** How a build's Q/DQ pairs are computed here: by this processor's kernels only where it is built for them. */
+export function arithmeticOf(target: Target): Arithmetic {
+  return target.kind === "cpu" ? "fused" : "reference";
+}
 
 /** Why a component is not run beside its build, or `null` when it can be. Asked once per component. */
 export type Obstacle = (component: SourceComponent) => Promise<string | null>;

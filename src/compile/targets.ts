@@ -4,8 +4,10 @@ import type { Bindings, SamplingFacts } from "../passes/pass.ts";
 import { countNodes, type PassReport } from "../passes/runner.ts";
 import type { ComponentPass, ComponentReport, Downgrade, Exactness } from "../report/types.ts";
 import type { Runtime } from "../runtime/index.ts";
+import type { TargetCheck } from "../targets/check/types.ts";
 import { target as targetById } from "../targets/index.ts";
 import type { Target } from "../targets/target.ts";
+import { targetFolder } from "../targets/variant.ts";
 import {
   type ChainOptions,
   type ChainResult,
@@ -14,6 +16,7 @@ import {
   writeComponent,
 } from "./build.ts";
 import type { Calibration } from "./calibration.ts";
+import { checkWritten } from "./check.ts";
 import { isSampled, outputRanges } from "./component-fidelity.ts";
 import type { FindInputs } from "./component-inputs.ts";
 import { estimateOf } from "./estimate.ts";
@@ -24,8 +27,9 @@ import { splitBuckets, writeGraphSet } from "./graph-set.ts";
 import type { OutputFolder } from "./output.ts";
 import { portsOf } from "./package/write.ts";
 import type { ComponentPlan } from "./plan.ts";
+import { splitBudget } from "./split/index.ts";
 import type { Prepared } from "./prepare.ts";
-import { checkHere, type Obstacle } from "./runnable.ts";
+import { arithmeticOf, checkHere, type Obstacle } from "./runnable.ts";
 import { deduceBindings } from "./shapes.ts";
 import { componentBytes, type SourceComponent } from "./source.ts";
 
@@ -41,6 +45,8 @@ export interface Built {
   readonly ports: ReturnType<typeof portsOf>;
   /** Version of the standard operators it is written in. */
   readonly opset: number;
+  /** What the target's checker says of the written model; of a graph set, its first graph. */
+  readonly check: TargetCheck;
   /** What passes left for whoever samples. */
   readonly sampling: SamplingFacts;
 }
@@ -127,8 +133,10 @@ function measures(
   ctx: BuildContext,
   component: SourceComponent,
   lengths: Bindings,
+  target: Target | null,
 ): Pick<ChainOptions, "ranges" | "statistics" | "cross" | "oracle"> {
-  const sampled = ctx.calibration.of(component, lengths);
+  const arithmetic = target === null ? "fused" : arithmeticOf(target);
+  const sampled = ctx.calibration.of(component, lengths, arithmetic);
   if (isSampled(ctx, component)) return sampled;
   return { ...sampled, ranges: (model) => outputRanges(ctx, component, model, lengths) };
 }
@@ -144,17 +152,21 @@ async function buildOne(
   const { prepared } = ctx;
   const name = plan.component;
   const shape = lengthsFor(prepared, component, target.id);
-  const chain = await runChain(shared.chain.model, steps.passes, {
+  const options: ChainOptions = {
     runner: ctx.runner,
     target,
     component: name,
     trail: shared.reports.map((r) => r.name),
-    ...measures(ctx, component, shape),
+    ...measures(ctx, component, shape, target),
     onEvent: ctx.onEvent,
     counter: ctx.counter,
-  });
+  };
+  const start = shared.chain.model;
+  const split =
+    steps.split === undefined ? null : await splitBudget(start, steps.passes, steps.split, options);
+  const chain = split?.chain ?? (await runChain(start, steps.passes, options));
   const { exactness, note } = await proof(ctx, component, target, chain.exact);
-  const path = `${target.id}/${component.file}`;
+  const path = `${targetFolder(target)}/${component.file}`;
   const how = {
     output: ctx.output,
     out: ctx.out,
@@ -168,6 +180,7 @@ async function buildOne(
   const written =
     graphs === null ? await writeComponent(chain.model, path, how) : await writeGraphSet(graphs, path, how);
   const model = graphs?.models[0] ?? chain.model;
+  const check = await checkWritten(ctx.output.file(Object.keys(written.models)[0]!), target, shape);
   const reports = [...shared.reports, ...chain.passes];
   ctx.counter.done++;
   const before = flopsOf(component.model, shape);
@@ -183,13 +196,20 @@ async function buildOne(
       shape,
       estimate: estimateOf(model, target, shape),
       fidelity: null,
+      split: split?.report ?? null,
     },
     passes: reports.map(({ published: _, ...p }) => ({ component: name, ...p })),
     exactness,
-    notes: note === null ? [] : [note],
+    notes: [
+      ...(note === null ? [] : [note]),
+      ...(steps.split !== undefined && split === null
+        ? [`${name}: the error budget was not split: the model could not be sampled; passes ran as listed`]
+        : []),
+    ],
     written,
     ports: portsOf(model),
     opset: model.opsets.get("") ?? target.opset.emit,
+    check,
     sampling: Object.assign({}, ...reports.map((r) => r.published ?? {})),
   };
 }
@@ -205,7 +225,7 @@ export async function buildAll(ctx: BuildContext): Promise<ReadonlyMap<string, r
       target: null,
       component: plan.component,
       trail: [],
-      ...measures(ctx, component, lengthsFor(prepared, component, null)),
+      ...measures(ctx, component, lengthsFor(prepared, component, null), null),
       onEvent: ctx.onEvent,
       counter: ctx.counter,
     });

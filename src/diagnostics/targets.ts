@@ -1,4 +1,4 @@
-import { error } from "./define.ts";
+import { error, warning } from "./define.ts";
 
 /** Codes of targets and of the passes that legalise and convert for them. */
 export const targetsCodes = {
@@ -17,5 +17,15 @@ export const targetsCodes = {
   OPTION_PATTERN_INVALID: error<{ pass: string; option: string; pattern: string; problem: string }>(
     (d) =>
       `option "${d.option}" of ${d.pass} is "${d.pattern}", which is not a regular expression (${d.problem}). Expected a JavaScript pattern matched against node names.`,
+  ),
+  TARGET_REJECTS: warning<{
+    target: string;
+    component: string;
+    rule: string;
+    why: string;
+    nodes: readonly string[];
+  }>(
+    (d) =>
+      `${d.target} would refuse ${d.component} (${d.rule}): ${d.why}${d.nodes.length === 0 ? "" : `, at ${d.nodes.length} nodes`}. Expected a build its runtime loads; report it with the recipe.`,
   ),
 };

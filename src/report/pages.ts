@@ -2,6 +2,9 @@ import type { CodeSpec } from "../diagnostics/define.ts";
 import { CODES } from "../diagnostics/index.ts";
 import type { Json } from "../ir/tensor.ts";
 import type { JsonSchema, Pass } from "../passes/pass.ts";
+import { RULES } from "../targets/check/rules/index.ts";
+import type { Rule } from "../targets/check/types.ts";
+import { targets } from "../targets/index.ts";
 import type { FormatSupport, Target } from "../targets/target.ts";
 
 /** Text for one table cell. */
@@ -69,11 +72,12 @@ function formatCell(format: FormatSupport): string[] {
 
 function integerCell({ integer, integerWhy }: Target): string {
   if (integer === null) return `none: ${integerWhy ?? ""}`;
-  const { spelling, activations, scales, perChannel, dynamic } = integer;
+  const { spelling, activations, scales, weightScales, dynamic, placement, powerOfTwo } = integer;
+  const per = { all: "output", conv: "output of convolutions, per tensor in linear layers", none: "tensor" };
   return [
-    `${activations} activations, written as ${spelling}`,
-    `${scales} scales`,
-    `a weight scale per ${perChannel ? "column" : "tensor"} in linear layers`,
+    `${activations} activations, written as ${spelling}${placement === "inputs" ? " on inputs alone, biases in float" : ""}`,
+    `${scales} scales${powerOfTwo === true ? ", powers of two" : ""}`,
+    `a weight scale per ${per[weightScales]}`,
     dynamic ? "dynamic linear layers too" : "no dynamic form",
   ].join("; ");
 }
@@ -88,6 +92,26 @@ function machineCell({ machine }: Target): string {
     `${bandwidth / 1e9} GB/s`,
     `${(1e6 * overhead.node).toFixed(1)} µs a node`,
   ].join("; ");
+}
+
+/** Data of a limit in one line: `key: value` pairs, lists joined. */
+function dataCell(data: unknown): string {
+  if (Array.isArray(data))
+    return data.map((d) => (Array.isArray(d) ? d.join(" × ") : dataCell(d))).join(", ");
+  if (typeof data !== "object" || data === null) return String(data);
+  return Object.entries(data)
+    .map(([key, value]) => `${key}: ${dataCell(value)}`)
+    .join("; ");
+}
+
+function variantLines({ id, variants }: Target): string[] {
+  if (variants === undefined) return [];
+  const rows = Object.entries(variants.of).map(([name, v]) => [
+    `\`${id}:${name}\`${name === variants.default ? " (default)" : ""}`,
+    v.title,
+    dataCell(v.overrides),
+  ]);
+  return ["## Variants", "", mdTable(["name", "", "what differs"], rows), ""];
 }
 
 /** The docs page of a target, generated from its data (Markdown). */
@@ -135,9 +159,40 @@ export function targetPage(target: Target): string {
     "",
     mdTable(["operation", "emitted as"], spelling),
     "",
+    ...variantLines(target),
+    "## What the checker compares with",
+    "",
+    mdTable(
+      ["limit", "value"],
+      Object.entries(target.limits).map(([name, data]) => [`\`${name}\``, dataCell(data)]),
+    ),
+    "",
     "## Sources",
     "",
     mdTable(["field", "claim", "source", "checked"], sources),
+  ].join("\n");
+}
+
+/** The docs page of the checker's rules (Markdown). */
+export function rulesPage(): string {
+  const names = (rule: Rule): string => {
+    const applied = targets.filter((t) => rule.applies(t)).map((t) => t.id);
+    return applied.length === targets.length ? "all" : applied.join(", ");
+  };
+  const rows = RULES.map((r) => [
+    r.id,
+    r.severity,
+    r.claim,
+    `\`${r.capability}\``,
+    names(r) || "variants only",
+    `${r.source}; ${r.runtime}${r.confirmed ? "; shown in the tests" : ""}`,
+  ]);
+  return [
+    "# Rules of check-target",
+    "",
+    "A `reject` fails to load, to run or to compile; `slow` runs, but not where or as fast as meant; `numeric` gives other numbers than the graph says. A rule applies to every target whose descriptor has the capability.",
+    "",
+    mdTable(["rule", "severity", "what must hold", "capability", "targets", "source"], rows),
   ].join("\n");
 }
 

@@ -96,6 +96,22 @@ const component = object({
       sqnr: number,
     }),
   ),
+  split: nullable(
+    object({
+      wanted: number,
+      per: { type: "string", enum: ["bytes", "flops", "latency"] },
+      met: { type: "boolean" },
+      chosen: count,
+      builds: list(
+        object({
+          options: { type: "object", additionalProperties: { type: ["object", "null"] } },
+          size: number,
+          predicted: nullable(number),
+          measured: number,
+        }),
+      ),
+    }),
+  ),
 });
 
 const fidelity = object({
@@ -135,6 +151,22 @@ const target = object({
   passes: list({ $ref: "#/$defs/pass" }),
   downgrades: list({ $ref: "#/$defs/downgrade" }),
   leavesAccelerator: nullable(list(object({ component: string, node: string, op: string, why: string }))),
+  checks: list(
+    object({
+      component: string,
+      findings: list(
+        object({
+          rule: string,
+          severity: { type: "string", enum: ["reject", "slow", "numeric"] },
+          why: string,
+          nodes: list(string),
+        }),
+      ),
+      verdicts: object({ quantized: count, float: count, leaves: count }),
+      partitions: count,
+      flopsShare: nullable(number),
+    }),
+  ),
   notes: list(string),
 });
 

@@ -1,4 +1,5 @@
 import type { Diagnostic } from "../diagnostics/index.ts";
+import type { Json } from "../ir/tensor.ts";
 import type { Decision } from "../passes/pass.ts";
 import type { PassReport } from "../passes/runner.ts";
 
@@ -102,6 +103,29 @@ export interface Estimate {
   }[];
 }
 
+/** One build on the way to a split error budget. */
+export interface SplitBuild {
+  /** Options per pass; `null` where it was left out. */
+  readonly options: { readonly [pass: string]: { readonly [key: string]: Json } | null };
+  /** Bytes, operations or estimated seconds; see {@link SplitReport.per}. */
+  readonly size: number;
+  /** Mean SQNR in dB that the errors of passes alone add up to; `null` where nothing was predicted. */
+  readonly predicted: number | null;
+  readonly measured: number;
+}
+
+/** How one error budget was split over passes, measured on the calibration trajectory. */
+export interface SplitReport {
+  /** Mean SQNR in dB that had to be left. */
+  readonly wanted: number;
+  readonly per: "bytes" | "flops" | "latency";
+  /** False when even leaving all of the passes out costs more. */
+  readonly met: boolean;
+  /** Index of the build that was taken. */
+  readonly chosen: number;
+  readonly builds: readonly SplitBuild[];
+}
+
 /** What one component of a build is made of. */
 export interface ComponentReport {
   readonly name: string;
@@ -116,12 +140,32 @@ export interface ComponentReport {
   readonly estimate: Estimate | null;
   /** Its own outputs judged; `null` for a sampled denoiser, exact builds and what was not run. */
   readonly fidelity: OutputFidelity | null;
+  /** `null` unless the recipe splits an error budget. */
+  readonly split: SplitReport | null;
 }
 
 /** A decision with where it was made. */
 export interface Downgrade extends Decision {
   readonly component: string;
   readonly pass: string;
+}
+
+/** A written model compared with what its target takes. */
+export interface ComponentCheck {
+  readonly component: string;
+  /** Findings by rule; nodes with the same finding share a line. */
+  readonly findings: readonly {
+    readonly rule: string;
+    readonly severity: "reject" | "slow" | "numeric";
+    readonly why: string;
+    readonly nodes: readonly string[];
+  }[];
+  /** Nodes by where they run. */
+  readonly verdicts: { readonly quantized: number; readonly float: number; readonly leaves: number };
+  /** Maximal subgraphs that the accelerator runs without a stop in between. */
+  readonly partitions: number;
+  /** Share of the FLOPs of one run on the accelerator; `null` when a dim is unknown. */
+  readonly flopsShare: number | null;
 }
 
 /** One target's build. */
@@ -151,6 +195,8 @@ export interface TargetReport {
         readonly why: string;
       }[]
     | null;
+  /** What the checker says of the written models, one per component. */
+  readonly checks: readonly ComponentCheck[];
   /** What was left out and why: a skipped verification, a build that is for size only. */
   readonly notes: readonly string[];
 }

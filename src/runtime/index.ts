@@ -4,4 +4,4 @@ export { type GraphSet, isGraphSet, modelFile } from "./graph-set.ts";
 export { optimizedOps } from "./optimized.ts";
 export { parseProfile, profileModel } from "./profile.ts";
 export { createRuntime, type Runtime } from "./runtime.ts";
-export type { PortType, Session, SessionOptions } from "./session.ts";
+export type { Arithmetic, PortType, Session, SessionOptions } from "./session.ts";

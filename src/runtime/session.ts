@@ -6,12 +6,22 @@ import type { Dim } from "../ir/types.ts";
 import { loadOrt, type Ort } from "./ort.ts";
 import { dtypeOfOrt, fromOrt, isCarried, toOrt } from "./values.ts";
 
+/**
+ * How Q/DQ pairs are computed: `fused` into the integer kernels of the processor, or `reference`, in float as they are
+ * written. The latter is what builds for other devices are judged by: this processor's kernels saturate where theirs do
+ * not, and some fusions of signed activations write graphs that cannot be loaded.
+ */
+export type Arithmetic = "fused" | "reference";
+
+const REFERENCE: Readonly<Record<string, string>> = { "session.disable_quant_qdq": "1" };
+
 /** How a session is made. Defaults: one thread, all optimisations, CPU. */
 export interface SessionOptions {
   /** Intra-op threads. */
   readonly threads?: number;
   readonly optimize?: "all" | "disable" | "basic" | "extended";
   readonly provider?: "cpu" | "webgpu";
+  readonly arithmetic?: Arithmetic;
   /** Session configuration entries, such as `session.x64quantprecision`. */
   readonly config?: Readonly<Record<string, string>>;
   /** Path prefix of the profile that onnxruntime writes when the session ends; see `profile.ts`. */
@@ -55,7 +65,7 @@ function ortOptions(o: SessionOptions): InferenceSession.SessionOptions {
     graphOptimizationLevel: LEVELS[o.optimize ?? "all"],
     executionProviders: [o.provider ?? "cpu"],
     logSeverityLevel: 4,
-    ...(o.config !== undefined && { extra: { ...o.config } }),
+    extra: { ...(o.arithmetic === "reference" && REFERENCE), ...o.config },
     ...(o.profile !== undefined && { enableProfiling: true, profileFilePrefix: o.profile }),
     ...(o.optimizedModelPath !== undefined && { optimizedModelFilePath: o.optimizedModelPath }),
   };

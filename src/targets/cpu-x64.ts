@@ -1,3 +1,5 @@
+import { claims, measured, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { CPU_LIMITS } from "./cpu-limits.ts";
 import type { Target } from "./target.ts";
 
 const ORT = "onnxruntime-node 1.30.0, CPU execution provider";
@@ -57,7 +59,7 @@ export const cpuX64: Target = {
     spelling: "qlinear",
     activations: "u8",
     scales: "gathered",
-    perChannel: true,
+    weightScales: "all",
     dynamic: true,
     saturates: true,
   },
@@ -85,7 +87,66 @@ export const cpuX64: Target = {
     bandwidth: 28e9,
     overhead: { node: 3.2e-6, view: 3.2e-6 },
   },
+  limits: { ...SESSION, ...CPU_LIMITS, signedProducts: { fromOpset: 21 } },
+  variants: {
+    default: "avx2",
+    of: {
+      avx2: { title: "AVX2", overrides: {} },
+      "avx512-vnni": {
+        title: "AVX-512 VNNI",
+        overrides: {
+          integer: {
+            spelling: "qlinear",
+            activations: "u8",
+            scales: "gathered",
+            weightScales: "all",
+            dynamic: true,
+            saturates: false,
+          },
+        },
+      },
+      amx: {
+        title: "AMX",
+        overrides: {
+          integer: {
+            spelling: "qlinear",
+            activations: "u8",
+            scales: "gathered",
+            weightScales: "all",
+            dynamic: true,
+            saturates: false,
+          },
+        },
+      },
+    },
+  },
   sources: [
+    ...SESSION_CLAIMS,
+    ...measured(ORT, "2026-11-26", {
+      "limits.noKernel":
+        "contributed operators of GPU providers have no CPU kernel and the session fails to load",
+      "limits.noKernelTypes":
+        "products and convolutions in bfloat16, and DequantizeLinear of fp4, have no CPU kernel and the session fails to load",
+      "limits.floatZeroPoints": "MatMulNBits of 8 bits with float zero points is refused",
+      "limits.closedUnits":
+        "Conv behind DequantizeLinear stays float without a QuantizeLinear behind it; signed activations with several readers stay float",
+      "limits.unfused": "16-bit Q/DQ and int4 convolution weights stay float",
+      "limits.blockDequantize":
+        "block-wise DequantizeLinear before MatMul becomes MatMulNBits of accuracy level 4, unless two products share it",
+      "limits.integerBias":
+        "a Gemm whose bias has another scale than the product is computed as if it had not",
+      "limits.pairs": "Q/DQ around the listed operators becomes QLinear operators or disappears",
+      "limits.signedProducts":
+        "QuantizeLinear with output_dtype beside a signed zero point fails to load, and so does a three-dimensional product of signed activations with a bias from opset 21 on",
+      "variants.avx2": "without dot-product instructions pairs of products saturate at 16 bits",
+    }),
+    ...claims("onnxruntime documentation and MLAS sources of 2026-03", "2026-11-23", {
+      "limits.operators":
+        "the CPU provider is the reference: every standard operator of opset 26 or lower runs",
+      "variants.avx512-vnni": "VNNI adds four products in 32 bits: full-range weights are exact",
+      "variants.amx":
+        "tiles multiply unsigned activations by signed weights in 32 bits; signed activations do not use them",
+    }),
     {
       field: "provider",
       claim: "the CPU provider is always present and needs no options",

@@ -3,7 +3,7 @@ const LONG_NAMES: Readonly<Record<string, string>> = {
   cpu: "CPUExecutionProvider",
   cuda: "CUDAExecutionProvider",
   tensorrt: "TensorrtExecutionProvider",
-  nvtensorrtrtx: "NvTensorRTRTXExecutionProvider",
+  NvTensorRtRtx: "NvTensorRTRTXExecutionProvider",
   dml: "DmlExecutionProvider",
   webgpu: "WebGpuExecutionProvider",
   migraphx: "MIGraphXExecutionProvider",

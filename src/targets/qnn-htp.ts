@@ -1,3 +1,4 @@
+import { claims, NODE_UNITS, SESSION, SESSION_CLAIMS } from "./claims.ts";
 import type { Target } from "./target.ts";
 
 const EP = "onnxruntime QNN execution provider 2.x source";
@@ -49,7 +50,7 @@ export const qnnHtp: Target = {
     spelling: "qdq",
     activations: "u16",
     scales: "constant",
-    perChannel: false,
+    weightScales: "conv",
     dynamic: false,
     saturates: false,
   },
@@ -76,7 +77,152 @@ export const qnnHtp: Target = {
     bandwidth: 136e9,
     overhead: { node: 0, view: 0 },
   },
+  limits: {
+    ...SESSION,
+    operators: {
+      standard: {
+        only: [
+          ...NODE_UNITS,
+          "And",
+          "Asin",
+          "Atan",
+          "Cast",
+          "Cos",
+          "CumSum",
+          "DequantizeLinear",
+          "Equal",
+          "GatherElements",
+          "GatherND",
+          "GlobalMaxPool",
+          "Greater",
+          "GreaterOrEqual",
+          "GridSample",
+          "GroupNormalization",
+          "Identity",
+          "LRN",
+          "Less",
+          "LessOrEqual",
+          "Log",
+          "Mean",
+          "Mod",
+          "Not",
+          "Or",
+          "QuantizeLinear",
+          "Reciprocal",
+          "ReduceL2",
+          "ReduceProd",
+          "ScatterElements",
+          "ScatterND",
+          "Shape",
+          "Sign",
+          "Sin",
+          "Softplus",
+          "Sum",
+          "ThresholdedRelu",
+          "Upsample",
+          "If",
+        ],
+      },
+      contrib: ["QuantizeLinear", "DequantizeLinear", "Gelu"],
+    },
+    integerBias: { tolerance: 1e-5 },
+    pairs: { operators: NODE_UNITS, types: ["u8", "i8", "u16", "i16", "i4", "u4"] },
+    npu: {
+      ranks: {
+        Conv: [3, 5],
+        ConvTranspose: [3, 5],
+        InstanceNormalization: [3, 4],
+        Resize: [3, 5],
+        Pad: [1, 5],
+      },
+      resize: {
+        modes: ["nearest", "linear", "cubic"],
+        antialias: false,
+        spatialOnly: true,
+        coordinates: ["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"],
+      },
+      nearestRefused: [
+        ["asymmetric", "ceil"],
+        ["asymmetric", "round_prefer_floor"],
+      ],
+    },
+    weightAxes: { axes: { Conv: 0, ConvTranspose: 1 }, perTensorTypes: ["u16", "i16"] },
+    productTypes: {
+      pairs: [
+        ["u8", "u8"],
+        ["u8", "u16"],
+        ["u16", "u8"],
+        ["u8", "i8"],
+        ["u16", "i8"],
+      ],
+      wideFromOpset: 21,
+    },
+    fixedGrids: {
+      Sigmoid: [
+        { type: "u16", scale: 1 / 65536, zero: 0 },
+        { type: "i16", scale: 1 / 32768, zero: 0 },
+      ],
+      Tanh: [
+        { type: "u16", scale: 1 / 32768, zero: 32768 },
+        { type: "i16", scale: 1 / 32768, zero: 0 },
+      ],
+    },
+    islands: { float: true, lastAxisNorm: true, productEquations: true },
+  },
+  variants: {
+    default: "v73",
+    of: {
+      v69: {
+        title: "Hexagon v69",
+        overrides: { limits: { islands: { float: false, lastAxisNorm: true, productEquations: true } } },
+      },
+      v73: { title: "Hexagon v73", overrides: {} },
+      "v75+": {
+        title: "Hexagon v75 and later",
+        overrides: {
+          limits: {
+            productTypes: {
+              pairs: [
+                ["u8", "u8"],
+                ["u8", "u16"],
+                ["u16", "u8"],
+                ["u8", "i8"],
+                ["u16", "i8"],
+                ["u16", "i16"],
+                ["u16", "u16"],
+              ],
+              wideFromOpset: 21,
+            },
+          },
+        },
+      },
+    },
+  },
   sources: [
+    ...SESSION_CLAIMS,
+    ...claims(EP, "2026-11-23", {
+      "limits.operators":
+        "operators with a builder in the provider; MatMulNBits is lowered on the GPU backend only",
+      "limits.integerBias":
+        "a bias off the grid of its products is quantized again by the provider, tolerance 1e-5",
+      "limits.pairs":
+        "operators with a QDQ selector; GroupNormalization, Swish and QuickGelu are not among them and run in float",
+      "limits.npu":
+        "Conv of rank 3 to 5, InstanceNormalization 3 to 4, Resize 3 to 5 over spatial dims without antialias; ceil and round_prefer_floor do not go with asymmetric; Gemm has alpha and beta of 1",
+      "limits.weightAxes":
+        "convolution weights have their scales along axis 0, transposed ones along axis 1; weights of 16 bits take one scale",
+      "limits.fixedGrids": "the helper writes 1/65536 for 16-bit sigmoids and 1/32768 for tangents",
+      "limits.islands":
+        "LayerNormalization on the last axis only; equations of Einsum that are products only",
+    }),
+    ...claims(DOCS, "2026-11-23", {
+      "limits.productTypes":
+        "MatMul takes (u8,u8), (u8,u16) and (u16,u8); 16-bit Q/DQ below opset 21 is contributed",
+      "variants.v69": "fp16 arithmetic begins with v73",
+      "variants.v73": "fp16 arithmetic, and convolutions of 16-bit activations",
+      "variants.v75+":
+        "products of two 16-bit factors; which release allows them on which chip is unverified",
+    }),
     {
       field: "provider",
       claim: "backend_type htp selects the NPU; enable_htp_fp16_precision is on by default",

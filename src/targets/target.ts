@@ -1,10 +1,11 @@
 import type { DType } from "../ir/dtype.ts";
 import type { PatternName } from "../numeric/sparsify/pattern.ts";
 import type { Machine } from "./machine.ts";
+import type { Limits } from "./limits.ts";
 
 /** A claim about a runtime with where it comes from. `measured` means re-tested on the pinned onnxruntime-node. */
 export interface Source {
-  /** Path of the field the claim backs, e.g. `formats.w8`; a field may have several claims. */
+  /** Path of the field or group the claim backs, e.g. `formats.w8` or `spelling`; a field may have several claims. */
   readonly field: string;
   readonly claim: string;
   readonly source: string;
@@ -45,6 +46,8 @@ export interface FormatSupport {
   readonly why?: string;
   /** What a user should know about a supported format, for example that it saves size only. */
   readonly note?: string;
+  /** The target takes no zero points: grids are symmetric whatever is asked. */
+  readonly symmetricOnly?: boolean;
   /** `accuracy_level` written on MatMulNBits. */
   readonly accuracyLevel?: number;
   /** Float formats: `compute` runs in the type, `storage` keeps it on disk and computes in fp32. */
@@ -55,15 +58,22 @@ export interface FormatSupport {
 export interface IntegerSupport {
   /** `qlinear`: operators on integers (QLinearConv, MatMulIntegerToFloat); `qdq`: QuantizeLinear and DequantizeLinear around float operators. */
   readonly spelling: "qlinear" | "qdq";
-  /** Activations where nothing else is asked. */
-  readonly activations: "u8" | "u16";
+  /** Activations where nothing else is asked: unsigned around a zero point, or signed around 0. */
+  readonly activations: "u8" | "u16" | "s8" | "s16";
   /**
    * How ranges may follow the timestep: scales looked up in a table; a looked-up factor outside of constant scales;
    * not at all.
    */
   readonly scales: TimeScales;
-  /** Whether weights of matrix products may have a scale per column; those of convolutions always may. */
-  readonly perChannel: boolean;
+  /** Weights that may have a scale per output: all, those of convolutions, or none. */
+  readonly weightScales: "all" | "conv" | "none";
+  /**
+   * Of `qdq`: `around` makes one integer kernel of DQ, operator and Q, with biases in int32; `inputs` wants Q and DQ on
+   * the inputs of layers alone and biases in float, and fuses what follows by itself.
+   */
+  readonly placement?: "around" | "inputs";
+  /** Every scale is a power of two. */
+  readonly powerOfTwo?: boolean;
   /** `com.microsoft.DynamicQuantizeMatMul` is faster than a float product. */
   readonly dynamic: boolean;
   /** Products of unsigned activations and signed weights are added in 16 bits on some processors. */
@@ -85,8 +95,36 @@ export interface HalfRules {
   readonly margin: number;
 }
 
+/** What a variant of a target may have otherwise: whole capabilities, and single limits. */
+export type Overrides = Partial<
+  Pick<
+    Target,
+    "title" | "provider" | "opset" | "shapes" | "compute" | "integer" | "integerWhy" | "sparsity" | "half"
+  >
+> & {
+  readonly formats?: Partial<Target["formats"]>;
+  readonly spelling?: Partial<Target["spelling"]>;
+  readonly limits?: Limits;
+};
+
+/** One kind of device or toolchain within a target. */
+export interface Variant {
+  /** What it is, in a few words. */
+  readonly title: string;
+  /** What differs from the descriptor, which describes the default variant. */
+  readonly overrides: Overrides;
+}
+
+/** Variants of a target, chosen with `id:variant`. */
+export interface Variants {
+  /** Taken where none is named; it overrides nothing. */
+  readonly default: string;
+  readonly of: Readonly<Record<string, Variant>>;
+}
+
 /** A target: data only, no functions. Code asks it for capabilities and never compares ids. */
 export interface Target {
+  /** `id`, or `id:variant` once a variant other than the default is chosen. */
   readonly id: string;
   readonly title: string;
   readonly kind: "cpu" | "gpu" | "npu";
@@ -126,5 +164,8 @@ export interface Target {
   readonly align: { readonly channels: number; readonly bytes: number };
   /** A machine of this target and its rates, for estimates; without one there are none. */
   readonly machine?: Machine;
+  /** What the checker compares graphs with. */
+  readonly limits: Limits;
+  readonly variants?: Variants;
   readonly sources: readonly Source[];
 }

@@ -1,3 +1,4 @@
+import { claims, SESSION, SESSION_CLAIMS } from "./claims.ts";
 import type { Target } from "./target.ts";
 
 const PROBE =
@@ -72,7 +73,84 @@ export const webgpu: Target = {
     bandwidth: 136e9,
     overhead: { node: 24e-6, view: 0 },
   },
+  limits: {
+    ...SESSION,
+    operators: {
+      standard: {
+        except: [
+          "QuantizeLinear",
+          "Attention",
+          "SpaceToDepth",
+          "QLinearConv",
+          "QLinearMatMul",
+          "ConvInteger",
+          "MatMulInteger",
+          "DynamicQuantizeLinear",
+        ],
+      },
+      contrib: [
+        "Attention",
+        "BiasAdd",
+        "BiasGelu",
+        "BiasSplitGelu",
+        "FastGelu",
+        "FusedConv",
+        "GatherBlockQuantized",
+        "Gelu",
+        "MatMulNBits",
+        "MultiHeadAttention",
+        "QuickGelu",
+        "RotaryEmbedding",
+        "SkipLayerNormalization",
+        "SkipSimplifiedLayerNormalization",
+      ],
+    },
+    noKernel: ["com.microsoft:GroupNorm", "com.microsoft:SkipGroupNorm", "com.microsoft:NhwcConv"],
+    inlined: ["GroupNormalization"],
+    shaders: {
+      splitOutputs: 15,
+      resize: { antialias: false, notInHalf: ["cubic"] },
+      packedAttention: false,
+    },
+    shaderProducts: {
+      bits: [2, 4, 8],
+      blocks: [32],
+      kMultiple: 128,
+      nMultiple: { 2: 16, 4: 16, 8: 16 },
+      noZeroPointsAt: [2],
+      headMultiple: 4,
+    },
+  },
+  variants: {
+    default: "native",
+    of: {
+      native: { title: "native", overrides: {} },
+      browser: {
+        title: "in a browser",
+        overrides: { limits: { page: { totalBytes: 2 ** 32, tensorBytes: 2 ** 31 } } },
+      },
+    },
+  },
   sources: [
+    ...SESSION_CLAIMS,
+    ...claims(PROBE, "2026-11-23", {
+      "limits.operators":
+        "QuantizeLinear, the standard Attention, SpaceToDepth and DynamicQuantizeMatMul run on the CPU; 92 single-operator models ran",
+      "limits.noKernel": "GroupNorm, SkipGroupNorm and NhwcConv have no kernel here nor on the CPU",
+      "limits.inlined": "GroupNormalization is written out, with two of 29 nodes left on the CPU",
+      "limits.shaders":
+        "Split with 16 or more outputs exceeds the storage buffers; Resize with antialias fails, cubic in fp16 too; packed query, key and value are not implemented",
+      "variants.native": "the provider is bundled with the Linux package",
+    }),
+    ...claims(SOURCE_TREE, "2026-11-23", {
+      "limits.shaderProducts":
+        "the dot-product path wants blocks of 32, K a multiple of 128 and N of 16; no zero points at 2 bits; flash attention wants a head size of a multiple of 4",
+    }),
+    ...claims("onnxruntime-web documentation", "2026-11-23", {
+      "limits.page": "memory of a page ends at 4 GB and one array buffer near 2 GB",
+      "variants.browser":
+        "a page addresses 4 GB, and one array buffer holds about 2 GB; larger files come as external data",
+    }),
     {
       field: "provider",
       claim: "the provider is bundled with the Linux package and is called webgpu there and in browsers",

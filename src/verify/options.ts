@@ -1,6 +1,6 @@
 import type { Pipeline } from "../calibrate/pipeline.ts";
 import type { Model } from "../ir/graph.ts";
-import type { Runtime } from "../runtime/index.ts";
+import type { Arithmetic, Runtime } from "../runtime/index.ts";
 import type { Effort } from "./settings.ts";
 import type { SettingName } from "./types.ts";
 
@@ -26,6 +26,8 @@ export interface VerifyOptions {
   readonly batch?: number;
   /** Intra-op threads of the sessions; default 1. */
   readonly threads?: number;
+  /** How the candidate's Q/DQ pairs are computed; `fused` unless said. */
+  readonly arithmetic?: Arithmetic;
   /** npz of conditions that replaces the pipeline's own. */
   readonly conditions?: string;
   /** Lengths of symbolic dims, or of `input.axis`. */

@@ -12,7 +12,7 @@ import { noiseFloor, type ProbeResult, probePredictor, split } from "./floor.ts"
 import type { SampleRange } from "./metrics/psnr.ts";
 import type { VerifyOptions } from "./options.ts";
 import type { Predictor } from "./predictor.ts";
-import { fixedDims, withSession } from "./sessions.ts";
+import { candidateSession, fixedDims, withSession } from "./sessions.ts";
 import { planSettings, type Setting } from "./settings.ts";
 import { sidePredictor } from "./side.ts";
 import { agreementOf, settingResult } from "./summary.ts";
@@ -72,7 +72,7 @@ export async function verifyDenoiser(
     ...(splitResult === null ? [] : [{ name: "one sample at a time", result: splitResult }]),
   ];
   const floor = noiseFloor(variants);
-  const plain = await probe(rival, { threads, optimize: "disable" }, "candidate");
+  const plain = await probe(rival, { ...candidateSession(options), optimize: "disable" }, "candidate");
   const settings = plan.settings.map((s, i) => settingResult(s, records[i]!, floor, main.timesteps));
   return {
     kind: "trajectory",
@@ -96,7 +96,7 @@ async function sampleAll(
 ) {
   const session: SessionOptions = { threads: options.threads ?? 1 };
   return await withSession(runtime, original, session, (before) =>
-    withSession(runtime, rival, session, async (after) => {
+    withSession(runtime, rival, candidateSession(options), async (after) => {
       const bench = await prepare(pipeline, before, after, options, runtime);
       const { sampling } = pipeline;
       const first = pipelineScheduler(pipeline, {

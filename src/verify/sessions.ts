@@ -1,5 +1,6 @@
 import type { Model } from "../ir/graph.ts";
 import type { Runtime, Session, SessionOptions } from "../runtime/index.ts";
+import type { VerifyOptions } from "./options.ts";
 
 /** Opens a session, hands it over, releases it whatever happens. */
 export async function withSession<T>(
@@ -14,6 +15,11 @@ export async function withSession<T>(
   } finally {
     await session.release();
   }
+}
+
+/** How the session of a candidate is opened. */
+export function candidateSession(o: Pick<VerifyOptions, "threads" | "arithmetic">): SessionOptions {
+  return { threads: o.threads ?? 1, arithmetic: o.arithmetic ?? "fused" };
 }
 
 /** Lengths a build has fixed that the original leaves open, as `input.axis` and by symbol. */

@@ -6,7 +6,7 @@ import { type SeededInputs, seededInputs } from "./feeds.ts";
 import { compareOnInputs } from "./inputs.ts";
 import type { VerifyOptions, VerifySource } from "./options.ts";
 import { verifyDenoiser } from "./pipeline.ts";
-import { fixedDims, withSession } from "./sessions.ts";
+import { candidateSession, fixedDims, withSession } from "./sessions.ts";
 import type { InputsResult, VerifyResult } from "./types.ts";
 
 const DEFAULT_INPUT_SETS = 4;
@@ -63,7 +63,7 @@ async function verifyModels(
 ): Promise<InputsResult> {
   const session: SessionOptions = { threads: options.threads ?? 1 };
   return await withSession(runtime, reference, session, (before) =>
-    withSession(runtime, candidate, session, (after) => {
+    withSession(runtime, candidate, candidateSession(options), (after) => {
       const how: SeededInputs = {
         seed: options.seed ?? 0,
         bindings: { ...options.bindings, ...fixedDims(before, after) },

@@ -33,7 +33,7 @@ async function given(calibration: CalibrationSampling, exact = true) {
   const component = prepared.source.components.find((c) => c.info.denoiser)!;
   const input = hashSource(prepared.source);
   const opened = openCalibration({ prepared, runtime, obstacle: async () => null, input });
-  const measures = opened.of(component, {});
+  const measures = opened.of(component, {}, "fused");
   try {
     const request = { values: [{ name: "sample", axis: 1, rows: 2 }], grams: [] };
     const statistics = await measures.statistics(component.model, request, exact);

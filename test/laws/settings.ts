@@ -50,6 +50,18 @@ function variants(pass: Pass): { label: string; change: Readonly<Record<string, 
   );
 }
 
+/** What passes can see of a target; targets that agree in it are one to them. */
+function seen({ opset, shapes, formats, compute, spelling, integer, half, align }: Target): string {
+  return JSON.stringify([opset, shapes, formats, compute, spelling, integer, half, align], (key, value) =>
+    key === "note" || key === "why" ? undefined : value,
+  );
+}
+
+/** The first of all targets that look the same to passes. */
+const DISTINCT: readonly Target[] = [
+  ...new Map([...targets].reverse().map((t) => [seen(t), t])).values(),
+].reverse();
+
 function settingsOf(pass: Pass): Setting[] {
   const base = defaultOptions(pass) as Readonly<Record<string, Json>>;
   const asks = ["legalise", "convert", "quantize", "factorize"].includes(pass.family);
@@ -77,7 +89,7 @@ function settingsOf(pass: Pass): Setting[] {
       ...(pass.name === "specialise-shapes" && { again: () => base }),
     });
   // Only these families ask the target; the others must not, which the architecture test sees to.
-  for (const [i, target] of asks ? targets.entries() : [])
+  for (const [i, target] of asks ? DISTINCT.entries() : [])
     found.push({ ...plain, label: `${pass.name} for ${target.id}`, target, primary: i === 0 });
   return found;
 }

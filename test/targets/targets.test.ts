@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { DiffpressError } from "../../src/diagnostics/index.ts";
 import { findPass } from "../../src/passes/index.ts";
-import { resolveTargets, target, targets } from "../../src/targets/index.ts";
+import { resolveTargets, target, targetNames, targets } from "../../src/targets/index.ts";
 import { finishPlan, legalisePlan } from "../../src/targets/legalise.ts";
 import { LOWERINGS } from "../../src/targets/lower/index.ts";
 import type { Target, WeightFormat } from "../../src/targets/target.ts";
+import { targetFolder } from "../../src/targets/variant.ts";
 
 /** Fields of a descriptor that need a claim; plain float formats and portable spellings included. */
 function claimed(t: Target): string[] {
@@ -24,18 +25,25 @@ function claimed(t: Target): string[] {
     "half",
     "align",
     ...(t.machine === undefined ? [] : ["machine"]),
+    ...new Set(
+      [t.limits, ...Object.values(t.variants?.of ?? {}).map((v) => v.overrides.limits ?? {})].flatMap((l) =>
+        Object.keys(l).map((name) => `limits.${name}`),
+      ),
+    ),
+    ...Object.keys(t.variants?.of ?? {}).map((v) => `variants.${v}`),
   ];
 }
 
+/** Whether a claim on `source` backs `field`: the field itself, or the group it belongs to. */
+const backs = (source: string, field: string): boolean => field === source || field.startsWith(`${source}.`);
+
 /** What is wrong with the sources of a target. */
 function sourceProblems(t: Target): string[] {
-  const fields = new Set(t.sources.map((s) => s.field));
-  const known = new Set(claimed(t));
+  const fields = [...new Set(t.sources.map((s) => s.field))];
+  const known = claimed(t);
   return [
-    ...claimed(t)
-      .filter((f) => !fields.has(f))
-      .map((f) => `${f} has no source`),
-    ...[...fields].filter((f) => !known.has(f)).map((f) => `${f} is not a field`),
+    ...known.filter((f) => !fields.some((s) => backs(s, f))).map((f) => `${f} has no source`),
+    ...fields.filter((s) => !known.some((f) => backs(s, f))).map((f) => `${f} is not a field`),
     ...t.sources
       .filter((s) => s.claim.length < 20 || s.source.length < 3 || !/^\d{4}-\d\d-\d\d$/.test(s.checked))
       .map((s) => `the source of ${s.field} is empty or has no date`),
@@ -86,9 +94,10 @@ describe.each(targets.map((t) => ({ id: t.id, t })))("$id", ({ t }) => {
 describe("sources", () => {
   it("a target without one is rejected", () => {
     const [t] = targets;
+    const provider = t!.sources.find((s) => s.field === "provider")!;
     const bare: Target = { ...t!, sources: t!.sources.filter((s) => s.field !== "formats.w8") };
     expect(sourceProblems(bare)).toEqual(["formats.w8 has no source"]);
-    expect(sourceProblems({ ...t!, sources: [{ ...t!.sources[0]!, checked: "last week" }] })).toContain(
+    expect(sourceProblems({ ...t!, sources: [{ ...provider, checked: "last week" }] })).toContain(
       "the source of provider is empty or has no date",
     );
   });
@@ -109,13 +118,45 @@ describe("look-up", () => {
     expect(e.diagnostic.details).toEqual({
       target: "cpu-x86",
       nearest: "cpu-x64",
-      known: targets.map((t) => t.id),
+      known: targetNames,
     });
     expect(failure(() => target("toaster")).diagnostic.details).toMatchObject({ nearest: null });
   });
   it("resolves lists, each target once, and all", () => {
     expect(resolveTargets(["webgpu", "cpu-x64", "webgpu"]).map((t) => t.id)).toEqual(["webgpu", "cpu-x64"]);
-    expect(resolveTargets(["qnn-htp", "all"]).map((t) => t.id)).toEqual(["qnn-htp", "cpu-x64", "webgpu"]);
+    const others = targets.map((t) => t.id).filter((id) => id !== "qnn-htp");
+    expect(resolveTargets(["qnn-htp", "all"]).map((t) => t.id)).toEqual(["qnn-htp", ...others]);
     expect(failure(() => resolveTargets(["al"])).diagnostic.details).toMatchObject({ nearest: "all" });
+  });
+});
+
+describe("variants", () => {
+  const varied = targets.filter((t) => t.variants !== undefined);
+  it.each(varied.map((t) => ({ id: t.id, t })))("$id: the default is the target itself", ({ id, t }) => {
+    const { default: first, of } = t.variants!;
+    expect(Object.keys(of)).toContain(first);
+    expect(of[first]!.overrides).toEqual({});
+    expect(target(`${id}:${first}`)).toBe(t);
+  });
+  it.each(varied.flatMap((t) => Object.keys(t.variants!.of).map((v) => ({ name: `${t.id}:${v}`, t, v }))))(
+    "$name differs from its target in what it overrides alone, and is a whole target",
+    ({ name, t, v }) => {
+      const chosen = target(name);
+      const { overrides } = t.variants!.of[v]!;
+      expect(chosen.sources).toBe(t.sources);
+      for (const [limit, value] of Object.entries(chosen.limits))
+        if (overrides.limits === undefined || !(limit in overrides.limits))
+          expect(value).toBe(t.limits[limit as keyof typeof t.limits]);
+      for (const f of Object.values(chosen.formats)) {
+        expect(f.fallback !== undefined).toBe(f.gemm === null || f.conv === null);
+        if (f.fallback !== undefined) expect(chosen.formats[f.fallback].gemm).not.toBeNull();
+      }
+      expect(chosen.integerWhy !== undefined).toBe(chosen.integer === null);
+    },
+  );
+  it("folders of variants have names every file system takes", () => {
+    for (const name of targetNames) expect(targetFolder({ id: name })).toMatch(/^[a-z0-9.+-]+$/);
+    expect(new Set(targetNames.map((id) => targetFolder({ id }))).size).toBe(targetNames.length);
+    expect(targetFolder(target("tensorrt:11.x"))).toBe("tensorrt-11.x");
   });
 });

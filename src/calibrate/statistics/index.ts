@@ -3,7 +3,7 @@ export { readArtifact, type StatisticsArtifact, writeArtifact } from "./artifact
 export { type CollectOptions, collectFrom, collectStatistics, type StatisticsOptions } from "./collect.ts";
 export { type CrossGram, type CrossRequest, collectCross, crossFrom } from "./cross.ts";
 export { type LayerOptions, layerRequest } from "./layers.ts";
-export { type OracleOptions, openOracle, recordOracle } from "./oracle.ts";
+export { judgingIn, type OracleOptions, openOracle, recordOracle } from "./oracle.ts";
 export { collectReusing, witness } from "./reuse.ts";
 export type * from "./summary.ts";
 export { summarise } from "./summary.ts";

@@ -2,7 +2,7 @@ import type { Dense } from "../../ir/evaluator.ts";
 import type { Model } from "../../ir/graph.ts";
 import { energies, ratioDb } from "../../numeric/energy.ts";
 import { mean } from "../../numeric/stats.ts";
-import type { Runtime, Session, SessionOptions } from "../../runtime/index.ts";
+import type { Arithmetic, Runtime, Session, SessionOptions } from "../../runtime/index.ts";
 import { type Denoiser, sessionDenoiser } from "../denoiser.ts";
 import { rows, stack } from "../dense.ts";
 import { guide, splitVariance } from "../guidance.ts";
@@ -121,6 +121,24 @@ export async function recordOracle(
         return await errorsOf(denoiser, picked === undefined ? calls : picked.map((i) => calls[i]!), at);
       } finally {
         await owned?.release();
+      }
+    },
+  };
+}
+
+/** The oracle with candidates computed in another arithmetic unless a call says otherwise. */
+export function judgingIn(oracle: Oracle, arithmetic: Arithmetic): Oracle {
+  const open: Oracle["open"] = (model, options) => oracle.open(model, { arithmetic, ...options });
+  return {
+    ...oracle,
+    open,
+    async errors(candidate, picked) {
+      if ("run" in candidate) return await oracle.errors(candidate, picked);
+      const session = await open(candidate);
+      try {
+        return await oracle.errors(session, picked);
+      } finally {
+        await session.release();
       }
     },
   };

@@ -5,6 +5,7 @@ import { DiffpressError } from "../../diagnostics/index.ts";
 import type { Dense } from "../../ir/evaluator.ts";
 import type { Session } from "../../runtime/index.ts";
 import type { Target } from "../../targets/target.ts";
+import { targetFolder } from "../../targets/variant.ts";
 import { withSession } from "../../verify/sessions.ts";
 import { seededFeeds } from "../component-inputs.ts";
 import { RUNNABLE_BYTES } from "../runnable.ts";
@@ -92,7 +93,7 @@ export async function expectedOutputs(
         return "its inputs and outputs are too large to be stored";
       const file = built.written.path.replace(/[^/]*$/, "self-test.npz");
       const test: SelfTest = {
-        file: file.slice(target.id.length + 1),
+        file: file.slice(targetFolder(target).length + 1),
         minSqnrDb: MIN_SQNR_DB[target.kind],
         reference: "onnxruntime on CPU, one thread, graph optimisation off",
         inputs: [...feeds].map(([name, { dtype, dims }]) => ({ name, dtype, dims })),

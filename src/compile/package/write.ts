@@ -4,6 +4,7 @@ import type { DType } from "../../ir/dtype.ts";
 import { findPass } from "../../passes/index.ts";
 import { longProviderName } from "../../targets/providers.ts";
 import type { Target } from "../../targets/target.ts";
+import { targetFolder } from "../../targets/variant.ts";
 import { VERSION } from "../../version.ts";
 import { sha256 } from "../hash.ts";
 import type { ManifestFile } from "../manifest.ts";
@@ -77,11 +78,11 @@ export async function writePackage(
 ): Promise<ManifestFile[]> {
   const files: ManifestFile[] = [];
   const write = (path: string, data: string | Uint8Array): void => {
-    ctx.output.write(`${target.id}/${path}`, data);
+    ctx.output.write(`${targetFolder(target)}/${path}`, data);
     const bytes = typeof data === "string" ? Buffer.byteLength(data) : data.length;
-    files.push({ path: `${target.id}/${path}`, bytes, sha256: sha256(data) });
+    files.push({ path: `${targetFolder(target)}/${path}`, bytes, sha256: sha256(data) });
   };
-  const inside = (path: string): string => path.slice(target.id.length + 1);
+  const inside = (path: string): string => path.slice(targetFolder(target).length + 1);
   const components: BuildComponent[] = [];
   for (const b of built) {
     const source = ctx.prepared.source.components.find((c) => c.info.name === b.component.name)!;

@@ -1,7 +1,7 @@
 import type { Json } from "../../ir/tensor.ts";
 import { passes, passGroups } from "../../passes/index.ts";
 import type { JsonSchema } from "../../passes/pass.ts";
-import { targets } from "../../targets/index.ts";
+import { target, targetNames } from "../../targets/index.ts";
 import { COMPONENT_KINDS } from "./components.ts";
 
 /** Identity of the schema; not an address anything is fetched from. */
@@ -88,6 +88,43 @@ function stages(): Record<string, Json> {
   return out;
 }
 
+/** One error budget over several passes; few levels, since all their combinations are weighed. */
+function splitSchema(known: Record<string, Json>): JsonSchema {
+  const levels = passes
+    .filter((p) => p.effect === "lossy")
+    .map((p) => {
+      const options = { ...(known[p.name] as { [key: string]: Json }), type: "object" };
+      return [p.name, { type: "array", minItems: 1, maxItems: 8, items: options }] as const;
+    });
+  return {
+    type: ["object", "null"],
+    description:
+      "One error budget for several passes of the list: every level is measured alone, then the smallest build of their combinations that keeps the budget is found.",
+    additionalProperties: false,
+    required: ["sqnr", "over"],
+    properties: {
+      sqnr: {
+        type: "number",
+        description: "Mean teacher-forced SQNR in dB that has to be left on the calibration trajectory.",
+      },
+      per: {
+        enum: ["bytes", "flops", "latency"],
+        default: "bytes",
+        description: "What is made small: bytes of weights, operations of a run, or its estimated time.",
+      },
+      over: {
+        type: "object",
+        description:
+          "Per pass, options from mild to strong, each laid over those the recipe gives the pass. Leaving the pass out is tried too.",
+        additionalProperties: false,
+        minProperties: 1,
+        maxProperties: 4,
+        properties: Object.fromEntries(levels),
+      },
+    },
+  };
+}
+
 /** The JSON Schema (draft 2020-12) of a recipe, assembled from what the passes and targets declare. */
 export function recipeSchema(): JsonSchema {
   const known = stages();
@@ -141,22 +178,10 @@ export function recipeSchema(): JsonSchema {
       calibration: sampling("The trajectory statistics are collected on.", choices),
       verification: sampling("The trajectory the build is judged on; its seeds never calibrate."),
       passes: list,
+      split: splitSchema(known),
       targets: object(
         Object.fromEntries(
-          targets.map((t) => [
-            t.id,
-            {
-              type: ["object", "null"],
-              description: t.title,
-              additionalProperties: false,
-              properties: {
-                passes: object(known, {
-                  description: "Options per pass for this target; `null` skips the pass.",
-                }),
-                shape: bindings,
-              },
-            },
-          ]),
+          targetNames.map((name) => [name, { $ref: "#/$defs/target", description: target(name).title }]),
         ),
         {
           description:
@@ -211,5 +236,17 @@ export function recipeSchema(): JsonSchema {
         { description: "How files are laid out." },
       ),
     }),
+    $defs: {
+      target: {
+        type: ["object", "null"],
+        additionalProperties: false,
+        properties: {
+          passes: object(known, {
+            description: "Options per pass for this target; `null` skips the pass.",
+          }),
+          shape: bindings,
+        },
+      },
+    },
   };
 }

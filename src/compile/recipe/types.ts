@@ -34,6 +34,16 @@ export interface Budgets {
   readonly ssim?: number;
 }
 
+/** One error budget for several lossy passes of the recipe. */
+export interface Split {
+  /** Mean teacher-forced SQNR in dB that has to be left on the calibration trajectory. */
+  readonly sqnr: number;
+  /** What is made small: bytes of weights, operations of a run, or its estimated time. */
+  readonly per?: "bytes" | "flops" | "latency";
+  /** Per pass, options from mild to strong, each laid over those the recipe gives the pass. */
+  readonly over: { readonly [pass: string]: readonly { readonly [key: string]: Json }[] };
+}
+
 /** How a build is judged and calibrated: which trajectory is sampled. */
 export interface Sampling {
   readonly sampler?: string;
@@ -80,6 +90,7 @@ export interface Recipe {
   readonly calibration?: CalibrationSampling;
   readonly verification?: Sampling;
   readonly passes?: readonly StageEntry[];
+  readonly split?: Split | null;
   readonly targets?: { readonly [id: string]: TargetOverride | null };
   readonly budgets?: Budgets | null;
   readonly output?: OutputLayout;
@@ -112,6 +123,7 @@ export interface ResolvedRecipe {
   readonly calibration: CalibrationSampling;
   readonly verification: Sampling;
   readonly stages: readonly Stage[];
+  readonly split: Split | null;
   /** In the order the targets were named. */
   readonly targets: ReadonlyMap<string, TargetOverride>;
   readonly budgets: Budgets;

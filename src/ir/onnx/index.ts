@@ -1,3 +1,4 @@
+export { externalKeys } from "./external-keys.ts";
 export { fileReader } from "./file-reader.ts";
 export type { ExternalOptions } from "./layout.ts";
 export { decodeModel, readModel } from "./read.ts";

@@ -2,13 +2,21 @@
 export const U8_STEPS = 255;
 /** Levels of an unsigned 16-bit grid above its lowest one. */
 export const U16_STEPS = 65535;
+/** Levels of a signed 8-bit grid from −127 to 127 above its lowest one. */
+export const S8_STEPS = 254;
+/** Levels of a signed 16-bit grid from −32767 to 32767 above its lowest one. */
+export const S16_STEPS = 65534;
 
 /** How the range of an activation is searched. */
 export interface RangeSearch {
   /** Power of the error that is minimised. */
   readonly power: number;
-  /** Levels of the grid above its lowest one. */
+  /** Levels of the grid above its lowest one; even where it is symmetric. */
   readonly steps: number;
+  /** The zero point is the middle of the grid. */
+  readonly symmetric?: boolean;
+  /** Scales are powers of two. */
+  readonly powerOfTwo?: boolean;
 }
 
 /** Extremes of one activation per model call and channel, call slowest. */
@@ -122,6 +130,11 @@ function scaleAround(low: number, high: number, zero: number, steps: number): nu
   return Math.max(up, down, SMALLEST_WIDTH / steps);
 }
 
+/** The smallest power of two that is at least `scale`, up to rounding. */
+export function powerOfTwoAbove(scale: number): number {
+  return 2 ** Math.ceil(Math.log2(scale) - 1e-6);
+}
+
 /** The shrink of a channel's scale with the least error on the sample. */
 function shrunk(
   sample: NormalisedSample,
@@ -130,11 +143,11 @@ function shrunk(
   full: { readonly scale: number; readonly zero: number },
   search: RangeSearch,
 ): number {
-  if (sample.rows < SEARCHED_VALUES) return full.scale * HEADROOM;
-  let best = full.scale;
+  const allowed = (s: number): number => (search.powerOfTwo === true ? powerOfTwoAbove(s) : s);
+  if (sample.rows < SEARCHED_VALUES) return allowed(full.scale * HEADROOM);
+  let best = allowed(full.scale);
   let least = Number.POSITIVE_INFINITY;
-  for (const f of SHRINKS) {
-    const scale = full.scale * f;
+  for (const scale of new Set(SHRINKS.map((f) => allowed(full.scale * f)))) {
     const error = channelError(sample, channels, c, { scale, zero: full.zero }, search);
     if (error < least) {
       least = error;
@@ -147,7 +160,8 @@ function shrunk(
 /**
  * One zero point for all channels and a scale each: what a convolution with zero padding needs, since it pads with the
  * zero point. The zero point is the one with the least importance-weighted rounding error Σ importance · scale²,
- * of 256 candidates whatever the number of steps: finer ones would widen the range by less than 1 in 256.
+ * of 256 candidates whatever the number of steps: finer ones would widen the range by less than 1 in 256. A symmetric
+ * grid has its zero point in the middle.
  */
 export function commonZeroGrid(
   split: TimeSplit,
@@ -158,9 +172,11 @@ export function commonZeroGrid(
   const channels = split.low.length;
   const { steps } = search;
   const stride = Math.max(1, Math.floor(steps / U8_STEPS));
-  let zero = 0;
+  const middle = steps / 2;
+  const [first, last] = search.symmetric === true ? [middle, middle] : [0, steps];
+  let zero = first;
   let least = Number.POSITIVE_INFINITY;
-  for (let z = 0; z <= steps; z += stride) {
+  for (let z = first; z <= last; z += stride) {
     let cost = 0;
     for (let c = 0; c < channels; c++)
       cost += importance[c]! * scaleAround(split.low[c]!, split.high[c]!, z, steps) ** 2;

@@ -1,6 +1,6 @@
-import { type LayerError, layerError } from "./error.ts";
 import { type PatternName, patternOf } from "../sparsify/pattern.ts";
 import { pruneWeight } from "../sparsify/prune-weight.ts";
+import { type LayerError, layerError } from "./error.ts";
 import { type Factored, factorGram } from "./feedback.ts";
 import { gptq } from "./gptq.ts";
 import { hqq } from "./hqq.ts";

@@ -9,7 +9,7 @@
 export type SaturationRule = "none" | "pairs" | "seven-bit";
 
 /** 255 · 128 = 32640 fits in 16 bits, 255 · 129 = 32895 does not: two weights of one sign may add up to 128. */
-const LARGEST_PAIR = 128;
+export const LARGEST_PAIR = 128;
 const LARGEST_WEIGHT = 127;
 const LARGEST_SEVEN_BIT = 63;
 

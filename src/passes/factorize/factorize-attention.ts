@@ -4,10 +4,10 @@ import { PatchBuilder } from "../../ir/patch.ts";
 import { type Tensor, tensorBytes } from "../../ir/tensor.ts";
 import { elementsOf } from "../../runtime/kernels/elements.ts";
 import { type HeadTensors, narrowedScores, narrowedValues } from "../../runtime/kernels/narrow-heads.ts";
+import { optionPattern } from "../option-pattern.ts";
 import { leftLines } from "../preview-text.ts";
 import { type Decision, definePass, type PassContext } from "../pass.ts";
 import { gramRequest, inputsOf } from "../quantize/grams.ts";
-import { optionPattern } from "../option-pattern.ts";
 import {
   type AttentionSite,
   attentionSites,

@@ -1,5 +1,5 @@
-import type { ValueId } from "../../ir/graph.ts";
 import { dimSymbols, substitute } from "../../ir/dim.ts";
+import type { ValueId } from "../../ir/graph.ts";
 import type { PassContext } from "../pass.ts";
 
 /** Side of an image, tokens of a condition and samples in a batch where the model leaves them open. */

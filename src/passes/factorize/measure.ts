@@ -1,5 +1,5 @@
-import { callWeights, openSwitchboard } from "../../calibrate/switchboard.ts";
 import type { Oracle } from "../../calibrate/statistics/types.ts";
+import { callWeights, openSwitchboard } from "../../calibrate/switchboard.ts";
 import type { Dense } from "../../ir/evaluator.ts";
 import type { ValueId } from "../../ir/graph.ts";
 import type { Tensor } from "../../ir/tensor.ts";

@@ -1,11 +1,11 @@
 import { elementCount } from "../../ir/dtype.ts";
-import { attrInt, type Attr, type Graph, type Node, type ValueId } from "../../ir/graph.ts";
+import { type Attr, attrInt, type Graph, type Node, type ValueId } from "../../ir/graph.ts";
 import { type Form, sidesOf } from "../../runtime/kernels/factor-inputs.ts";
+import { optionPattern } from "../option-pattern.ts";
 import type { PassContext } from "../pass.ts";
 import { guardedLayers } from "../quantize/guards.ts";
 import { type Layer, weightLayers } from "../quantize/layers.ts";
 import { leftLayers } from "../quantize/left-layers.ts";
-import { optionPattern } from "../option-pattern.ts";
 import type { FactorizeOptions } from "./options.ts";
 
 /** A layer whose weight can be written as a product. */

@@ -1,9 +1,9 @@
 import type { GramRequest, Statistics } from "../../calibrate/statistics/types.ts";
 import type { Graph } from "../../ir/graph.ts";
+import type { FactorStatistics } from "../../runtime/kernels/factor-inputs.ts";
 import type { PassContext } from "../pass.ts";
 import { gramRequest, inputsOf } from "../quantize/grams.ts";
 import { layerBias } from "../quantize/layer-bias.ts";
-import type { FactorStatistics } from "../../runtime/kernels/factor-inputs.ts";
 import type { Site } from "./sites.ts";
 
 /** Channels of a convolution beyond which no Gram matrix is asked for. */

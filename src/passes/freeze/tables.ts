@@ -3,8 +3,8 @@ import { dimSymbols, isUnknown, substitute } from "../../ir/dim.ts";
 import { type DType, elementCount } from "../../ir/dtype.ts";
 import { Graph, IdSource, type Model, type Node, type Value, type ValueId } from "../../ir/graph.ts";
 import type { InferredShapes } from "../../ir/infer.ts";
-import type { Dim } from "../../ir/types.ts";
 import { i64Tensor } from "../../ir/tensor.ts";
+import type { Dim } from "../../ir/types.ts";
 import type { PassContext } from "../pass.ts";
 import type { TimePath } from "./time-path.ts";
 

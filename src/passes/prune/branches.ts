@@ -1,7 +1,7 @@
-import { type Graph, type Node, nodeReads, type ValueId } from "../../ir/graph.ts";
-import type { InferredShapes } from "../../ir/infer.ts";
 import { equalDim } from "../../ir/dim.ts";
 import type { NodeId } from "../../ir/graph.ts";
+import { type Graph, type Node, nodeReads, type ValueId } from "../../ir/graph.ts";
+import type { InferredShapes } from "../../ir/infer.ts";
 
 /** A residual branch: `node` adds what `branch` makes out of `stream` to `stream`. */
 export interface Branch {

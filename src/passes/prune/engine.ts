@@ -14,8 +14,8 @@ import { measured } from "./measure.ts";
 import type { PruneOptions, Scope } from "./options.ts";
 import { rank } from "./rank.ts";
 import { gramsOf, readersOf } from "./readers.ts";
-import { repaired } from "./repair.ts";
 import { removalOf } from "./removal.ts";
+import { repaired } from "./repair.ts";
 
 /** True when options look at the inputs of layers. */
 export function needsData(o: Pick<PruneOptions, "score" | "repair" | "allocate">): boolean {

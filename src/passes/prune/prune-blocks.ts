@@ -1,9 +1,9 @@
+import { callWeights } from "../../calibrate/switchboard.ts";
 import { cloneModel } from "../../ir/clone.ts";
 import { graphCost } from "../../ir/cost.ts";
 import type { Graph, Model, NodeId, ValueId } from "../../ir/graph.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import { f32Tensor } from "../../ir/tensor.ts";
-import { callWeights } from "../../calibrate/switchboard.ts";
 import { removeDead } from "../clean/remove-dead.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { type Branch, residualBranches } from "./branches.ts";

@@ -5,10 +5,10 @@ import type { Graph, NodeId, ValueId } from "../../ir/graph.ts";
 import { tensorBytes } from "../../ir/tensor.ts";
 import type { PatternName } from "../../numeric/sparsify/pattern.ts";
 import type { FormatSupport, Target, WeightFormat } from "../../targets/target.ts";
+import { optionPattern } from "../option-pattern.ts";
 import type { PassContext } from "../pass.ts";
 import { type Guard, guardedLayers } from "./guards.ts";
 import { type Layer, weightLayers } from "./layers.ts";
-import { optionPattern } from "../option-pattern.ts";
 
 /** Options of `quantize-weights`. */
 export interface QuantizeWeightsOptions {

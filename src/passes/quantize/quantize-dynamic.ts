@@ -1,7 +1,7 @@
 import type { SaturationRule } from "../../numeric/quantize/saturation.ts";
+import { optionPattern } from "../option-pattern.ts";
 import { definePass } from "../pass.ts";
 import { dynamicObstacle, writeDynamic } from "./dynamic.ts";
-import { optionPattern } from "../option-pattern.ts";
 import { findSites, type StaticLayer } from "./static/sites.ts";
 
 /** Options of `quantize-dynamic`. */

@@ -234,6 +234,17 @@ format falls back to the one its descriptor names, and the report says so.`,
       });
       o = replaceFormat(o, format, "w8");
     }
+    if (support.symmetricOnly === true && !o.symmetric) {
+      ctx.decide({
+        node: "",
+        kind: "downgraded",
+        rule: "zero-points",
+        why: "the target takes zero points of 0 only, so zero is the middle of every grid",
+        from: "asymmetric",
+        to: "symmetric",
+      });
+      o = { ...o, symmetric: true };
+    }
     const weights = shared(graph, plan(graph, o, ctx), ctx);
     const stored = weights.filter((w) => w.format === o.format).length;
     if (support.note !== undefined && stored > 0) {

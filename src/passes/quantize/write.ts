@@ -2,10 +2,10 @@ import type { Graph } from "../../ir/graph.ts";
 import type { PatchBuilder } from "../../ir/patch.ts";
 import { tensorBytes } from "../../ir/tensor.ts";
 import { type PackedWeight, packable, packWeight, writePacked } from "../../targets/lower/packed-matmul.ts";
+import { dequantizeBlock, foldBlock } from "../../targets/lower/block-weights.ts";
 import { codebookBytes, foldPalette } from "../../targets/lower/palette.ts";
 import {
   dequantizeChannel,
-  foldBlock,
   foldChannel,
   narrowFloat,
   type SpelledWeight,
@@ -103,6 +103,7 @@ function spell(
     case "float":
       return null;
     case "dequantize-block":
+      return redirect(dequantizeBlock(patch, shape, grid, name), spelling);
     case "dequantize-channel":
       return redirect(dequantizeChannel(patch, shape, grid, name), "dequantize-channel");
     case "fold-channel":

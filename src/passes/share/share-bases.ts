@@ -6,11 +6,11 @@ import { inputSpectrum, rankFor } from "../../numeric/share/basis.ts";
 import { asF32, elementsOf } from "../../runtime/kernels/elements.ts";
 import { sizesOf } from "../../runtime/kernels/fit-inputs.ts";
 import { type BasisTensors, shareBasis } from "../../runtime/kernels/share-basis.ts";
+import { optionPattern } from "../option-pattern.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { leftLines } from "../preview-text.ts";
 import { gramRequest, inputsOf } from "../quantize/grams.ts";
 import type { Layer } from "../quantize/layers.ts";
-import { optionPattern } from "../option-pattern.ts";
 import { type InputGroup, inputGroups } from "./groups.ts";
 import { basisBytes, groupBytes, previewBases } from "./preview.ts";
 

@@ -2,11 +2,11 @@ import { elementCount } from "../../ir/dtype.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { misfit, patternOf } from "../../numeric/sparsify/pattern.ts";
 import { fittable } from "../../targets/lower/weights.ts";
+import { optionPattern } from "../option-pattern.ts";
 import type { PassContext } from "../pass.ts";
 import { type Guard, guardedLayers } from "../quantize/guards.ts";
 import { type Layer, weightLayers } from "../quantize/layers.ts";
 import { leftLayers } from "../quantize/left-layers.ts";
-import { optionPattern } from "../option-pattern.ts";
 import { type Shared, shared } from "../quantize/plan.ts";
 import type { SparsifyWeightsOptions } from "./options.ts";
 

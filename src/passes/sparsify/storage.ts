@@ -41,9 +41,11 @@ export function storageDecision(weights: readonly Sparsified[], pattern: string)
   const b = sparseBytes(weights);
   const fast = targets.filter((t) => (t.sparsity.fast as readonly string[]).includes(pattern));
   const slow = targets.filter((t) => !fast.includes(t));
+  const notes = new Map<string, string[]>();
+  for (const t of slow) notes.set(t.sparsity.note, [...(notes.get(t.sparsity.note) ?? []), t.id]);
   const lines = [
     ...(fast.length > 0 ? [`${fast.map((t) => t.id).join(", ")} skips these zeros`] : []),
-    ...slow.map((t) => `${t.id}: ${t.sparsity.note}`),
+    ...[...notes].map(([note, ids]) => `${ids.join(", ")}: ${note}`),
   ];
   return {
     node: "",

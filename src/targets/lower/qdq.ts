@@ -16,14 +16,16 @@ export interface TensorGrid {
   readonly zero: ValueId;
 }
 
-/** Zero point of an unsigned activation; a scalar unless `vector`. */
+/** Zero point of an activation, 0 of a signed one; a scalar unless `vector`. */
 export function zeroPoint(
   patch: PatchBuilder,
   value: number,
-  o: { readonly bits: ActivationBits; readonly vector: boolean },
+  o: { readonly bits: ActivationBits; readonly signed: boolean; readonly vector: boolean },
 ): ValueId {
-  const bytes = o.bits === 8 ? Uint8Array.of(value) : new Uint8Array(Uint16Array.of(value).buffer);
-  return patch.constant(inlineTensor(o.bits === 8 ? "u8" : "u16", o.vector ? [1] : [], bytes), "z");
+  const bytes = new Uint8Array(o.bits / 8);
+  if (!o.signed) new DataView(bytes.buffer)[o.bits === 8 ? "setUint8" : "setUint16"](0, value, true);
+  const dtype = `${o.signed ? "i" : "u"}${o.bits}` as const;
+  return patch.constant(inlineTensor(dtype, o.vector ? [1] : [], bytes), "z");
 }
 
 /**

@@ -8,7 +8,6 @@ import { dequantizeTensor } from "../../runtime/kernels/dequantize.ts";
 import { type FitTensorOptions, type FitTensors, fitTensor } from "../../runtime/kernels/fit-weight.ts";
 import type { Search } from "../../runtime/kernels/quantize.ts";
 import { quantizeChannel } from "../../runtime/kernels/quantize-channel.ts";
-import { quantizeGroups } from "../../runtime/kernels/quantize-groups.ts";
 import { reshapeTensor } from "../../runtime/kernels/reshape.ts";
 
 /** How finely and with which search a weight is quantized. */
@@ -51,16 +50,6 @@ export type Fitted = Pick<FitTensors, "correction" | "figures">;
 /** A weight in its new form and the float value that layers read. */
 export interface SpelledWeight extends StoredWeight {
   readonly value: ValueId;
-}
-
-/** Smallest block a scale is spent on. */
-const SMALLEST_BLOCK = 16;
-
-/** The largest power of two up to `wanted` that divides `length`; `null` below {@link SMALLEST_BLOCK}. */
-function blockOf(length: number, wanted: number): number | null {
-  for (let b = 2 ** Math.floor(Math.log2(wanted)); b >= SMALLEST_BLOCK; b /= 2)
-    if (length % b === 0) return b;
-  return null;
 }
 
 const F32 = intAttr(DTYPES.f32.onnx);
@@ -107,7 +96,13 @@ export function fittable(w: WeightShape): boolean {
 }
 
 /** Integers, scales and zero points of a whole matrix with `block` inputs to a scale. */
-function fittedParts(w: WeightShape, grid: WeightGrid, fit: WeightFit, block: number, scaleType: ScaleType) {
+export function fittedParts(
+  w: WeightShape,
+  grid: WeightGrid,
+  fit: WeightFit,
+  block: number,
+  scaleType: ScaleType,
+) {
   const { flat, axis } = flattened(w)!;
   const { bits, search, symmetric } = grid;
   return fitTensor(flat, {
@@ -147,7 +142,7 @@ function channelParts(w: WeightShape, grid: WeightGrid): ChannelParts {
 }
 
 /** The weight with its low-rank branch added; both are constants, so runtimes add them when they load the model. */
-function withBranch(
+export function withBranch(
   patch: PatchBuilder,
   value: ValueId,
   branch: FitTensors["branch"] | undefined,
@@ -195,7 +190,7 @@ export function dequantizeChannel(
 }
 
 /** (q - z) · s in operators that runtimes fold at load; `z` and `s` broadcast over `q`. */
-function foldable(
+export function foldable(
   patch: PatchBuilder,
   name: string,
   q: Tensor,
@@ -233,66 +228,6 @@ export function foldChannel(
     value: whole.value,
     stored: [...made.stored, ...whole.stored],
     restore: restoredChannels(grid),
-    fitted: q.fitted,
-  };
-}
-
-/** A weight cut into blocks of its summed elements; `null` where no block divides their number. */
-function blockParts(w: WeightShape, grid: WeightGrid) {
-  const matrix = flattened(w);
-  if (matrix === null) return null;
-  const { flat, axis } = matrix;
-  const length = flat.dims[axis]!;
-  const block = blockOf(length, grid.block);
-  if (block === null) return null;
-  const { bits, search, symmetric, fit } = grid;
-  const place = { flat, axis, block, blocks: length / block };
-  if (fit !== null) {
-    const fitted = fittedParts(w, grid, fit, block, "f16");
-    return { data: fitted.data, scale: fitted.scale, zeroPoint: fitted.zero, fitted, ...place };
-  }
-  const q = quantizeGroups(flat, { axis, blockSize: block, bits, search, symmetric, scaleType: "f16" });
-  return { ...q, zeroPoint: symmetric ? null : q.zeroPoint, fitted: null, ...place };
-}
-
-/**
- * Integers with one half-precision scale per block of summed elements, widened when the model loads. Matrices are cut
- * along their input axis; weights with the output axis in front along everything behind it. Per channel where no block
- * divides the length.
- */
-export function foldBlock(
-  patch: PatchBuilder,
-  w: WeightShape,
-  grid: WeightGrid,
-  name: string,
-): SpelledWeight {
-  const q = blockParts(w, grid);
-  if (q === null) return foldChannel(patch, w, grid, name);
-  const { dims } = w.tensor;
-  const parted = (size: number): number[] =>
-    q.axis === 0 ? [q.blocks, size, q.flat.dims[1]!] : [q.flat.dims[0]!, q.blocks, size];
-  const z = q.zeroPoint === null ? null : reshapeTensor(q.zeroPoint, parted(1));
-  const made = foldable(
-    patch,
-    name,
-    reshapeTensor(q.data, parted(q.block)),
-    reshapeTensor(q.scale, parted(1)),
-    z,
-  );
-  const shape = patch.constant(i64Tensor(dims), `${name}.dims`);
-  const [value] = patch.node({ op: "Reshape", name: `${name}/w`, inputs: [made.value, shape] });
-  const restore: Restore = (v) => {
-    const p = blockParts(v, { ...grid, fit: null })!;
-    return reshapeTensor(
-      dequantizeTensor(p, { axis: p.axis, blockSize: p.block, dtype: "f32" }),
-      v.tensor.dims,
-    );
-  };
-  const whole = withBranch(patch, value, q.fitted?.branch, dims, name);
-  return {
-    value: whole.value,
-    stored: [...made.stored, ...whole.stored],
-    restore,
     fitted: q.fitted,
   };
 }

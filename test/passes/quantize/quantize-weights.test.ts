@@ -9,6 +9,7 @@ import { modelTensors } from "../../../src/ir/weights.ts";
 import { removeDead } from "../../../src/passes/clean/remove-dead.ts";
 import type { Decision } from "../../../src/passes/pass.ts";
 import { quantizeWeights } from "../../../src/passes/quantize/quantize-weights.ts";
+import type { SessionOptions } from "../../../src/runtime/index.ts";
 import { target, targets } from "../../../src/targets/index.ts";
 import { run } from "../../targets/harness.ts";
 import { difference, floats, ops, runtime, wave } from "../harness.ts";
@@ -111,10 +112,11 @@ function sqnr(reference: Float32Array, candidate: Float32Array): number {
 async function output(
   model: Model,
   dims: readonly number[],
-  optimize: "all" | "disable",
+  options: Pick<SessionOptions, "optimize" | "arithmetic">,
 ): Promise<Float32Array> {
   const rt = await runtime();
-  const session = await rt.openSession(model, { optimize });
+  // Blocks behind DequantizeLinear would become MatMulNBits, whose arithmetic is in 8 bits unless told otherwise.
+  const session = await rt.openSession(model, options);
   try {
     return floats((await session.run(new Map([["x", wave(dims)]]))).get("y")!);
   } finally {
@@ -135,17 +137,18 @@ describe("quantize-weights", () => {
       const c = LAYERS[layer];
       const model = modelOf(c);
       const before = cloneModel(model);
+      const arithmetic = target(id).kind === "cpu" ? "fused" : "reference";
       const d = line(await run(model, quantizeWeights, { format, ...bare }, { target: target(id) }));
       await run(model, removeDead);
       expect(d).toMatchObject({ kind: "applied", from: "f32", to: format, error: { metric: "sqnr-db" } });
       expect(d.bytesAfter! / d.bytesBefore!).toBeLessThan(format === "w8" ? 0.34 : 0.2);
 
-      const plain = await output(model, c.dims, "disable");
-      const reference = await output(before, c.dims, "disable");
+      const plain = await output(model, c.dims, { optimize: "disable", arithmetic });
+      const reference = await output(before, c.dims, { optimize: "disable", arithmetic });
       // A linear layer passes on its weight's error, up to how its inputs correlate; 4 dB is ample for this input.
       expect(Math.abs(sqnr(reference, plain) - d.error!.value)).toBeLessThan(4);
       // Level 0 and folding keep fp32 arithmetic: what is left is the order of sums.
-      expect(sqnr(plain, await output(model, c.dims, "all"))).toBeGreaterThan(100);
+      expect(sqnr(plain, await output(model, c.dims, { optimize: "all", arithmetic }))).toBeGreaterThan(100);
       const floors = { w8: 40, w4: 17 };
       expect(d.error!.value).toBeGreaterThan(floors[format]);
     },

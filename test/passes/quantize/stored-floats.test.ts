@@ -71,11 +71,11 @@ function statistics(size: number): Statistics {
   return { calls: [{ timestep: 1, weight: 1 }], value: () => undefined, gram: () => gram };
 }
 
-async function context(model: Model, name: LayerName): Promise<PassContext> {
+async function context(model: Model, name: LayerName, device = "cpu-x64"): Promise<PassContext> {
   const rt = await runtime();
   return {
     model,
-    target: target("cpu-x64"),
+    target: target(device),
     seed: 0,
     evaluator: rt.evaluator,
     reader: rt.reader,
@@ -118,7 +118,7 @@ async function output(model: Model): Promise<Float32Array> {
       shape.reduce((a, b) => a * b, 1),
     ),
   );
-  const session = await (await runtime()).openSession(model, {});
+  const session = await (await runtime()).openSession(model, { arithmetic: "reference" });
   try {
     return floats((await session.run(new Map([["x", x]]))).get("y")!);
   } finally {
@@ -143,14 +143,24 @@ const grid = LAYERS.flatMap((layer) =>
   ),
 );
 
+/** Blocks behind DequantizeLinear. */
+const blocked = (["MatMul", "Gemm", "Gemm, transposed weight"] as const).flatMap((layer) =>
+  (["rtn", "gptq", "rounding"] as const).map((method) => ({
+    layer,
+    method: { method, symmetric: true },
+    format: "w4" as const,
+    device: "tensorrt",
+  })),
+);
+
 describe("candidates", () => {
-  it.each(grid)(
-    "$layer as $format with $method: floats and bytes are those of the written graph",
-    async ({ layer, method, format }) => {
+  it.each([...grid.map((g) => ({ ...g, device: "cpu-x64" })), ...blocked])(
+    "$layer as $format with $method for $device: floats and bytes are those of the written graph",
+    async ({ layer, method, format, device }) => {
       const o = options(method);
       const model = modelOf(layer);
-      const ctx = await context(model, layer);
-      const [found] = await candidatesOf([format], false, o, await context(cloneModel(model), layer));
+      const ctx = await context(model, layer, device);
+      const [found] = await candidatesOf([format], false, o, await context(cloneModel(model), layer, device));
       const candidate = found!.options[0]!;
       const { weight, correction } = await storedFloats(candidate.written!, ctx.reader);
       const exchanged: Record<string, Dense> = { weight };

@@ -1,10 +1,10 @@
-import { parseEquation } from "../../ops/einsum.ts";
 import { attrString } from "../../graph.ts";
+import { parseEquation } from "../../ops/einsum.ts";
 import type { Axes, Axis } from "./ledger.ts";
 import {
   broadcast,
-  frozen,
   from0,
+  frozen,
   int,
   integers,
   outputShape,

@@ -1,7 +1,7 @@
-import { attrInts } from "../../graph.ts";
 import { addDim, equalDim } from "../../dim.ts";
+import { attrInts } from "../../graph.ts";
 import { type Axes, type Axis, axisLength, identical } from "./ledger.ts";
-import { frozen, from0, int, integers, outputShape, type Rule, type Rules, type Site } from "./site.ts";
+import { from0, frozen, int, integers, outputShape, type Rule, type Rules, type Site } from "./site.ts";
 
 /**
  * A computed target is rebuilt from the lengths of the input, one -1, and entries of the old target that no removal

@@ -1,6 +1,6 @@
+import { numbersOf } from "../../constants.ts";
 import type { Graph, Node, NodeId } from "../../graph.ts";
 import { attrInt, attrInts } from "../../graph.ts";
-import { numbersOf } from "../../constants.ts";
 import type { InferredShapes } from "../../infer.ts";
 import type { Dim } from "../../types.ts";
 import type { Axes, Axis, Ledger } from "./ledger.ts";

@@ -3,9 +3,9 @@ import { graphCost } from "../../../ir/cost.ts";
 import { tensorBytes } from "../../../ir/tensor.ts";
 import { modelBytes } from "../../../ir/weights.ts";
 import type { PassContext } from "../../pass.ts";
+import { recordedLengths } from "../../recorded-lengths.ts";
 import type { Candidate, Candidates } from "./candidates.ts";
 import { latencyPrice } from "./latency.ts";
-import { recordedLengths } from "../../recorded-lengths.ts";
 
 /** What the weights together may cost; exactly one is given. */
 export interface Budget {

@@ -3,9 +3,9 @@ import { tensorBytes } from "../../../ir/tensor.ts";
 import { cpuCost } from "../../../targets/cost/cpu.ts";
 import { integerGain } from "../../../targets/cost/integer.ts";
 import type { PassContext } from "../../pass.ts";
+import { recordedLengths } from "../../recorded-lengths.ts";
 import type { Price } from "./budget.ts";
 import type { Candidates } from "./candidates.ts";
-import { recordedLengths } from "../../recorded-lengths.ts";
 
 /** Passes over an activation that is quantized while the layer runs: one for its range, one to round it. */
 const LOOKS = 2;

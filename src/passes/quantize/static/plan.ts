@@ -11,7 +11,8 @@ import { interleaveOf, unionOf } from "./interleave.ts";
 import { channelSources } from "./segments.ts";
 import type { Site, StaticLayer } from "./sites.ts";
 import { chooseSmoothing, type Smoothing } from "./smooth.ts";
-import { fitWeight, inputEnergy, type WeightFit } from "./weights.ts";
+import type { IntegerSupport } from "../../../targets/target.ts";
+import { fitWeight, inputEnergy, oneScale, type WeightFit } from "./weights.ts";
 
 /** How finely the inputs and outputs of convolutions are gridded. */
 export type Activations = "tensor" | "source" | "channel";
@@ -24,8 +25,7 @@ export interface PlanSettings extends GridSettings {
   /** Inputs of convolutions have one scale, so that channels are evened out where a norm absorbs it. */
   readonly foldConv: boolean;
   readonly correctBias: boolean;
-  /** Weights of matrix products have a scale per column. */
-  readonly perChannel: boolean;
+  readonly weightScales: IntegerSupport["weightScales"];
 }
 
 /** One layer with its numbers. */
@@ -116,7 +116,7 @@ export async function planSite(
             tensor: plain,
             statistics: x,
             layers: site.layers.map((layer, i) => ({ layer, weight: weights[i]! })),
-            perChannel: conv || settings.perChannel,
+            perChannel: !oneScale(site.kind, settings.weightScales),
           },
           settings.smooth,
           settings.steps,
@@ -133,8 +133,14 @@ export async function planSite(
   const image = phases.length > 0 && phases.every((v) => v !== undefined) ? unionOf(phases) : null;
   const layers: LayerPlan[] = [];
   for (const [i, layer] of site.layers.entries()) {
-    const shared = !conv && !settings.perChannel;
-    const fit = fitWeight(weights[i]!, layer, { factor: base, mean, rule: settings.saturation, shared });
+    const shared = oneScale(layer.kind, settings.weightScales);
+    const fitting = {
+      factor: base,
+      rule: settings.saturation,
+      shared,
+      powerOfTwo: settings.powerOfTwo === true,
+    };
+    const fit = fitWeight(weights[i]!, layer, { ...fitting, mean });
     let output: Quantizer | null = null;
     if (conv) {
       const y = image ?? result(layer);
@@ -151,12 +157,9 @@ export async function planSite(
     const firstBias =
       first === undefined
         ? null
-        : fitWeight(weights[i]!, layer, {
-            factor: base,
-            mean: first,
-            rule: settings.saturation,
-            shared,
-          }).shift.map((s, n) => (given?.[n] ?? 0) - s);
+        : fitWeight(weights[i]!, layer, { ...fitting, mean: first }).shift.map(
+            (s, n) => (given?.[n] ?? 0) - s,
+          );
     const bias =
       given === null && !settings.correctBias
         ? null

@@ -1,18 +1,17 @@
 import type { Statistics, StatisticsRequest } from "../../../calibrate/statistics/types.ts";
 import type { Graph, ValueId } from "../../../ir/graph.ts";
-import { U8_STEPS, U16_STEPS } from "../../../numeric/quantize/activation.ts";
-import { definePass, type PassContext } from "../../pass.ts";
 import { optionPattern } from "../../option-pattern.ts";
+import { definePass, type PassContext } from "../../pass.ts";
 import { apply, type Setup } from "./apply.ts";
 import { type Buckets, cutTime } from "./buckets.ts";
 import type { ClockTable } from "./clock.ts";
+import { restStatistics } from "./first-token.ts";
 import { type QuantizeStaticOptions, staticDoc, staticOptions } from "./options.ts";
 import { type PlanSettings, planSite, type SitePlan } from "./plan.ts";
 import { type ResultSettings, withResults } from "./results.ts";
 import { select } from "./select.ts";
-import { restStatistics } from "./first-token.ts";
 import { type Found, findSites, type Site, type SiteOptions } from "./sites.ts";
-import { integerOf, type Spelling, spellingOf } from "./spelling.ts";
+import { integerOf, type Spelling, spellingOf, stepsOf } from "./spelling.ts";
 
 /** A range that moves by less than this ratio over the trajectory gets one scale. */
 const TIME_TOLERANCE = 1.1;
@@ -140,7 +139,8 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
   wantsStatistics(graph, o, ctx) {
     const integer = integerOf(ctx.target);
     if (integer === null) return null;
-    const results = spellingOf(o, integer, { ...ctx, decide: () => undefined }).qdq !== null;
+    const { qdq } = spellingOf(o, integer, { ...ctx, decide: () => undefined });
+    const results = qdq?.placement === "around";
     const { sites } = findSites(ctx.model, ctx.shapes(), siteOptions(o));
     return request(sites, graph, { rows: o.rows, results });
   },
@@ -192,7 +192,7 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       oracle === null ? null : await restStatistics(texts, { graph, oracle, evaluator, keep: o.rows });
     for (const l of found.left) ctx.decide({ node: l.node.name, kind: "skipped", rule: l.rule, why: l.why });
     const spelling = spellingOf(o, integer, ctx);
-    const { bits, time, saturation, perChannel, qdq } = spelling;
+    const { bits, time, saturation, weightScales, powerOfTwo, qdq } = spelling;
     const follow = time !== "constant" && follows(found, statistics, ctx);
     const buckets =
       follow && spelling.buckets !== null ? cut(found, spelling.buckets, { graph, of: ctx }) : null;
@@ -201,10 +201,12 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       bucketOf: buckets?.bucketOf ?? null,
       timeTolerance: moving ? TIME_TOLERANCE : Number.POSITIVE_INFINITY,
       power: 2,
-      steps: bits === 8 ? U8_STEPS : U16_STEPS,
+      steps: stepsOf(spelling),
+      symmetric: qdq?.signed === true,
+      powerOfTwo,
       time,
       saturation,
-      perChannel,
+      weightScales,
       activations: qdq === null ? o.activations : "tensor",
       smooth: o.smooth,
       foldConv: qdq !== null,
@@ -217,7 +219,7 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       if (plan !== null) plans.push(plan);
     }
     const setup: Setup = { found, statistics, spelling, bounds: buckets?.bounds ?? null };
-    const whole = qdq === null ? plans : withResults(plans, settings, planning);
+    const whole = qdq?.placement === "around" ? withResults(plans, settings, planning) : plans;
     const known = new Set(whole.map((p) => p.site));
     for (const site of found.sites)
       if (!known.has(site))

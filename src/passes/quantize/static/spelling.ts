@@ -1,4 +1,5 @@
 import type { Model } from "../../../ir/graph.ts";
+import { S8_STEPS, S16_STEPS, U8_STEPS, U16_STEPS } from "../../../numeric/quantize/activation.ts";
 import type { SaturationRule } from "../../../numeric/quantize/saturation.ts";
 import { type ActivationBits, quantizeDomain } from "../../../targets/lower/qdq.ts";
 import type { IntegerSupport, Target, TimeScales } from "../../../targets/target.ts";
@@ -14,7 +15,8 @@ export interface Spelling {
   readonly time: TimeForm;
   /** Most buckets of timesteps with scales of their own; `null`: scales follow every step. */
   readonly buckets: number | null;
-  readonly perChannel: boolean;
+  readonly weightScales: IntegerSupport["weightScales"];
+  readonly powerOfTwo: boolean;
   readonly saturation: SaturationRule;
 }
 
@@ -23,7 +25,7 @@ const PORTABLE: IntegerSupport = {
   spelling: "qdq",
   activations: "u8",
   scales: "constant",
-  perChannel: true,
+  weightScales: "all",
   dynamic: false,
   saturates: true,
 };
@@ -31,6 +33,15 @@ const PORTABLE: IntegerSupport = {
 /** Integer arithmetic of a target, of every runtime where there is no target; `null` where there is none. */
 export function integerOf(target: Target | null): IntegerSupport | null {
   return target === null ? PORTABLE : target.integer;
+}
+
+/** Whether activations are signed around 0, weights too. */
+const isSigned = ({ activations }: IntegerSupport): boolean => activations === "s8" || activations === "s16";
+
+/** Levels above the lowest one of the grids that activations get. */
+export function stepsOf({ qdq, bits }: Pick<Spelling, "qdq" | "bits">): number {
+  if (qdq?.signed === true) return bits === 8 ? S8_STEPS : S16_STEPS;
+  return bits === 8 ? U8_STEPS : U16_STEPS;
 }
 
 /** Buckets where a graph each is written and nothing else is asked: more hardly gain, and each is a session to load. */
@@ -65,7 +76,7 @@ export function spellingOf(
   integer: IntegerSupport,
   ctx: { readonly model: Model; readonly target: Target | null; decide(d: Decision): void },
 ): Spelling {
-  const own: ActivationBits = integer.activations === "u16" ? 16 : 8;
+  const own: ActivationBits = integer.activations === "u16" || integer.activations === "s16" ? 16 : 8;
   const bits = o.bits ?? own;
   const qdq = integer.spelling === "qdq" || bits === 16;
   if (integer.spelling === "qlinear" && bits === 16)
@@ -88,15 +99,19 @@ export function spellingOf(
     bits,
     domain: quantizeDomain(opset, bits),
     weightDomain: quantizeDomain(opset, 8),
+    signed: isSigned(integer),
     time,
-    perChannel: integer.perChannel,
+    placement: integer.placement ?? "around",
+    weightScales: integer.weightScales,
+    powerOfTwo: integer.powerOfTwo === true,
   };
   return {
     qdq: qdq ? form : null,
     bits,
     time,
     buckets: o.buckets ?? (time === "graphs" ? GRAPHS : null),
-    perChannel: integer.perChannel,
+    weightScales: integer.weightScales,
+    powerOfTwo: integer.powerOfTwo === true,
     saturation: integer.saturates && bits === 8 ? o.saturation : "none",
   };
 }

@@ -1,5 +1,7 @@
 import { exactScale, pairsHold, type SaturationRule } from "../../../numeric/quantize/saturation.ts";
 import { splitAxis } from "../../../runtime/kernels/kernel.ts";
+import { powerOfTwoAbove } from "../../../numeric/quantize/activation.ts";
+import type { IntegerSupport } from "../../../targets/target.ts";
 import type { StaticLayer } from "./sites.ts";
 
 /**
@@ -38,6 +40,11 @@ export function inputEnergy(w: Float32Array, layer: StaticLayer): Float64Array {
   return sum;
 }
 
+/** Whether all outputs of a layer share one weight scale. */
+export function oneScale(kind: StaticLayer["kind"], scales: IntegerSupport["weightScales"]): boolean {
+  return scales === "none" || (scales === "conv" && kind === "matmul");
+}
+
 /** A weight's scale per output channel, and what quantizing it does to the mean of the output. */
 export interface WeightFit {
   readonly scale: Float32Array;
@@ -51,7 +58,8 @@ export interface WeightFit {
 
 /**
  * Fits scales under a saturation rule. `factor` and `mean` are per input channel; `mean` is that of x / factor. With
- * `shared` all output channels get the coarsest scale of them, at which the rule holds for every channel.
+ * `shared` all output channels get the coarsest scale of them, at which the rule holds for every channel. Powers of two
+ * are those above, or half of them where cutting the largest weights off costs less than it gains.
  */
 export function fitWeight(
   w: Float32Array,
@@ -61,13 +69,30 @@ export function fitWeight(
     readonly mean: ArrayLike<number>;
     readonly rule: SaturationRule;
     readonly shared?: boolean;
+    readonly powerOfTwo?: boolean;
   },
 ): WeightFit {
-  const { factor, mean, rule } = o;
+  const { factor, rule } = o;
   const rows = kernelRows(w, layer, { factor });
   const scale = Float32Array.from(rows, (row) => exactScale(row, rule));
   if (o.shared === true) scale.fill(scale.reduce((a, b) => Math.max(a, b), 0));
-  const shift = new Float64Array(layer.outputs);
+  const found = measureWeight(rows, scale, { ...o, channels: layer.channels });
+  if (o.powerOfTwo !== true) return found;
+  const above = scale.map(powerOfTwoAbove);
+  const [wide, tight] = [above, above.map((s) => s / 2)].map((s) =>
+    measureWeight(rows, s, { ...o, channels: layer.channels }),
+  ) as [WeightFit, WeightFit];
+  return tight.error < wide.error && (rule === "none" || !tight.saturates) ? tight : wide;
+}
+
+/** What rounding to the given scales does. */
+function measureWeight(
+  rows: readonly Float32Array[],
+  scale: Float32Array,
+  o: { readonly mean: ArrayLike<number>; readonly channels: number },
+): WeightFit {
+  const { mean, channels } = o;
+  const shift = new Float64Array(rows.length);
   let noise = 0;
   let signal = 0;
   let saturates = false;
@@ -76,7 +101,7 @@ export function fitWeight(
     saturates ||= !pairsHold(row, s);
     for (let k = 0; k < row.length; k++) {
       const e = Math.min(127, Math.max(-127, Math.round(row[k]! / s))) * s - row[k]!;
-      shift[n] = shift[n]! + e * mean[k % layer.channels]!;
+      shift[n] = shift[n]! + e * mean[k % channels]!;
       noise += e * e;
       signal += row[k]! ** 2;
     }

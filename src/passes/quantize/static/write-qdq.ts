@@ -1,5 +1,6 @@
 import type { Attr, ValueId } from "../../../ir/graph.ts";
 import { f32Tensor } from "../../../ir/tensor.ts";
+import { powerOfTwoAbove } from "../../../numeric/quantize/activation.ts";
 import { quantizeScaled } from "../../../runtime/kernels/quantize-scaled.ts";
 import {
   type ActivationBits,
@@ -15,8 +16,10 @@ import type { Profile } from "./clock.ts";
 import { restOf, type StoredWeight, withFirst } from "./first-token.ts";
 import type { Quantizer } from "./grids.ts";
 import type { TimeForm } from "./options.ts";
+import type { IntegerSupport } from "../../../targets/target.ts";
 import type { LayerPlan, SitePlan } from "./plan.ts";
 import { biasBehind } from "./results.ts";
+import { oneScale } from "./weights.ts";
 import type { Writing } from "./write.ts";
 
 /** How Q and DQ are written. */
@@ -26,8 +29,12 @@ export interface QdqForm {
   readonly domain: string;
   readonly weightDomain: string;
   readonly time: TimeForm;
-  /** Weights of matrix products have a scale per column in int8; else one scale, in uint8 around 128. */
-  readonly perChannel: boolean;
+  /** Activations are signed around 0; else unsigned around a zero point. */
+  readonly signed: boolean;
+  readonly placement: NonNullable<IntegerSupport["placement"]>;
+  /** Weights with one scale are int8 where activations are signed, else uint8 around 128. */
+  readonly weightScales: IntegerSupport["weightScales"];
+  readonly powerOfTwo: boolean;
 }
 
 /** Middle of an unsigned 8-bit weight. */
@@ -59,7 +66,7 @@ function gridOf(w: QdqWriting, q: Quantizer): TensorGrid {
     ? movingScale(w, [tensorScale(q)], q.profile)
     : patch.constant(f32Tensor([tensorScale(q)], []), "s");
   const vector = looksUp && form.time === "gathered";
-  return { scale, zero: zeroPoint(patch, q.zero[0]!, { bits: form.bits, vector }) };
+  return { scale, zero: zeroPoint(patch, q.zero[0]!, { bits: form.bits, signed: form.signed, vector }) };
 }
 
 /** The factor a value is divided by before constant-scale quantization; `null` when there is none. */
@@ -77,8 +84,7 @@ function storedWeight(
   o: { base: Float64Array; scale: Float32Array },
 ): StoredWeight {
   const { layer } = plan;
-  const whole = layer.kind === "matmul" && !form.perChannel;
-  const zero = whole ? MIDDLE : 0;
+  const zero = oneScale(layer.kind, form.weightScales) && !form.signed ? MIDDLE : 0;
   const data = quantizeScaled(layer.weight, {
     outAxis: layer.outAxis,
     inAxis: layer.inAxis,
@@ -94,7 +100,7 @@ function weightOf(
   { layer }: LayerPlan,
   { data, scale, zero }: StoredWeight,
 ): ValueId {
-  const whole = layer.kind === "matmul" && !form.perChannel;
+  const whole = oneScale(layer.kind, form.weightScales);
   return dequantized(patch, {
     data,
     scale: whole ? [scale[0]!] : scale,
@@ -165,15 +171,25 @@ function writeLayer(
   const behind = biasBehind(plan, o.input, form.time);
   const within = behind ? null : bias;
   const least = Math.min(...(o.input.profile ?? [1]));
-  const scale = scalesForBias(plan.fit.scale, within, tensorScale(o.input) * least);
+  const float = form.placement === "inputs";
+  const fitting = scalesForBias(plan.fit.scale, float ? null : within, tensorScale(o.input) * least);
+  const scale = form.powerOfTwo ? fitting.map(powerOfTwoAbove) : fitting;
   const weight = storedWeight(w, plan, { base: o.base, scale });
   const inputs = [o.value, weightOf(w, plan, weight)];
-  if (within !== null) inputs.push(integerBias(w, plan, { bias: within, scale, input: o.input }));
+  if (within !== null)
+    inputs.push(
+      float
+        ? patch.constant(f32Tensor(within), `w${layer.output}.b`)
+        : integerBias(w, plan, { bias: within, scale, input: o.input }),
+    );
   const attrs: Record<string, Attr> = Object.fromEntries(node.attrs);
   // The weight is [K, N] by now.
   delete attrs["transB"];
   const [product] = patch.node({ op: node.op, name: node.name, inputs, attrs });
-  let out = quantized(w, product, { grid: plan.output!, name: `q${layer.output}` });
+  let out =
+    form.placement === "inputs"
+      ? product
+      : quantized(w, product, { grid: plan.output!, name: `q${layer.output}` });
   const factor = factorOf(form, o.input);
   if (factor !== null)
     out = patch.node({
@@ -190,8 +206,9 @@ function writeLayer(
 }
 
 /**
- * Writes a site in standard operators: Q and DQ around the activation that its layers share, weights behind DQ, Q and DQ
- * on every result. Runtimes turn each group of DQ, operator and Q into one integer kernel, or run it in float.
+ * Writes a site in standard operators: Q and DQ around the activation that its layers share, weights behind DQ, and where
+ * the form says so Q and DQ on every result. Runtimes turn each group of DQ, operator and Q into one integer kernel, or
+ * run it in float.
  */
 export function writeSiteQdq(w: QdqWriting, plan: SitePlan): void {
   const { patch, clock, form } = w;

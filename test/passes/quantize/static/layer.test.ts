@@ -134,7 +134,7 @@ async function simulated(s: Single, model: Model, options: Options, feeds: reado
       timeTolerance: options.time === "constant" ? Number.POSITIVE_INFINITY : 1.1,
       power: 2,
       steps: 255,
-      perChannel: true,
+      weightScales: "all",
       saturation: options.saturation ?? "pairs",
       activations: options.activations ?? "channel",
       smooth: 1,

@@ -1,0 +1,87 @@
+import { DiffpressError, fail } from "../diagnostics/index.ts";
+import { ModelBuilder } from "../ir/build.ts";
+import type { Model } from "../ir/graph.ts";
+import { externalKeys, fileReader, readModel } from "../ir/onnx/index.ts";
+import { bindableDims } from "../passes/clean/specialise-shapes.ts";
+import { resolvePass } from "../passes/index.ts";
+import type { Bindings } from "../passes/pass.ts";
+import { runPass } from "../passes/runner.ts";
+import { createRuntime } from "../runtime/index.ts";
+import { checkModel } from "../targets/check/check.ts";
+import type { TargetCheck } from "../targets/check/types.ts";
+import { resolveTargets } from "../targets/index.ts";
+import type { Target } from "../targets/target.ts";
+import { symbolBindings } from "./flops.ts";
+
+/** Options of {@link checkTarget}. */
+export interface CheckTargetOptions {
+  /** Names of targets, with `id:variant` and `all`. */
+  readonly targets: readonly string[];
+  /** Lengths of symbolic dims or of `input.axis`; the others stay open. */
+  readonly shape?: Bindings;
+}
+
+/** Refusals of the reader that sessions share: the file is well formed and its external data is not. */
+const SHARED_REFUSALS = /^EXTERNAL_DATA_/;
+
+/** Functions are inlined by every session; rules look at operators. */
+async function inlined(model: Model): Promise<void> {
+  if (model.functions.length === 0) return;
+  const runtime = await createRuntime({ workers: 0 });
+  const { evaluator, reader } = runtime;
+  try {
+    await runPass(
+      model,
+      resolvePass("inline-functions"),
+      {},
+      { evaluator, reader, seed: 0, target: null, ranges: null, trail: [] },
+    );
+  } finally {
+    await runtime.close();
+  }
+}
+
+/** What {@link checkFile} is told besides the file. */
+interface FileCheck {
+  readonly targets: readonly Target[];
+  readonly shape: Bindings;
+  /** Whether lengths for dims the model does not have are an error; a build's shape names dims that are fixed by now. */
+  readonly strict: boolean;
+}
+
+/** Checks an ONNX file of any origin. A file whose external data sessions refuse too is a finding, not an error. */
+async function checkFile(path: string, o: FileCheck): Promise<readonly TargetCheck[]> {
+  let model: Model;
+  try {
+    model = await readModel(path);
+  } catch (e) {
+    if (!(e instanceof DiffpressError) || !SHARED_REFUSALS.test(e.code)) throw e;
+    return await checkModel(new ModelBuilder().build(), o.targets, { refused: e.diagnostic });
+  }
+  const known = bindableDims(model.graph);
+  const stranger = Object.keys(o.shape).find((dim) => !known.includes(dim));
+  if (o.strict && stranger !== undefined) fail("SHAPE_DIM_UNKNOWN", { dim: stranger, known });
+  const keys = externalKeys(model);
+  await inlined(model);
+  const bindings = symbolBindings(model, o.shape);
+  return await checkModel(model, o.targets, { bindings, reader: fileReader(), externalKeys: keys });
+}
+
+/** Checks a model of a build as it was written; `shape` holds the lengths it is run at. */
+export async function checkWritten(path: string, target: Target, shape: Bindings): Promise<TargetCheck> {
+  const [check] = await checkFile(path, { targets: [target], shape, strict: false });
+  return check!;
+}
+
+/**
+ * Checks an ONNX file against targets: what each refuses, what would run slowly or with other numbers than meant, and
+ * where every node runs. Errors: TARGET_UNKNOWN, SHAPE_DIM_UNKNOWN, and those of reading the file, except refused
+ * external data, which is a finding.
+ */
+export async function checkTarget(
+  path: string,
+  options: CheckTargetOptions,
+): Promise<readonly TargetCheck[]> {
+  const targets = resolveTargets(options.targets);
+  return await checkFile(path, { targets, shape: options.shape ?? {}, strict: true });
+}

@@ -1,0 +1,449 @@
+import type { MiniRule } from "./lab.ts";
+import { type Mini, mini, single } from "./graphs.ts";
+
+const resize = (
+  attrs: Readonly<Record<string, string | number>>,
+  scales: readonly number[] = [1, 1, 2, 2],
+  type: "f32" | "f16" = "f32",
+) =>
+  single(
+    { shape: [1, 4, 8, 8], type },
+    "Resize",
+    (b) => [null, b.floats([scales.length], (i) => scales[i]!)],
+    attrs,
+  );
+
+const plain = { mode: "nearest", coordinate_transformation_mode: "asymmetric", nearest_mode: "floor" };
+
+const symmetric = (b: Mini, x: ReturnType<Mini["x"]>) => b.pair(x, { type: "i8" });
+
+const mha = (width: number, heads: number, mask: boolean) =>
+  mini(21, (b) => {
+    const q = b.x([1, 8, width]);
+    const bias = mask ? b.floats([1, heads, 8, 8]) : null;
+    return b.contrib("MultiHeadAttention", [q, q, q, null, null, bias].slice(0, mask ? 6 : 3), {
+      num_heads: heads,
+    });
+  });
+
+const attention = (rank: number) =>
+  mini(24, (b) => {
+    const q = b.x(rank === 4 ? [1, 2, 8, 16] : [1, 8, 32]);
+    return b.node("Attention", [q, q, q], rank === 4 ? {} : { q_num_heads: 2, kv_num_heads: 2 });
+  });
+
+/** Weights of which every second one, or the first half of each row, is zero. */
+const sparse = (alternating: boolean) =>
+  mini(21, (b) =>
+    b.node("MatMul", [
+      b.x([4, 16]),
+      b.floats([16, 4], (i) => ((alternating ? Math.floor(i / 4) % 2 : Number(i >= 32)) === 0 ? 0 : 1)),
+    ]),
+  );
+
+/** Rules of runtimes that are not at hand, by target. */
+export const compilers: Readonly<Record<string, MiniRule>> = {
+  "GEN-8": {
+    target: "qnn-htp",
+    accept: () => single({ shape: [1, 4] }, "Relu", () => []),
+    reject: [
+      () => single({ shape: ["batch", 4] }, "Relu", () => []),
+      () => single({ shape: [4, 4] }, "NonZero", () => [], {}),
+    ],
+  },
+  "OPS-1": {
+    target: "migraphx",
+    accept: () => single({ shape: [1, 4, 8] }, "Relu", () => []),
+    reject: [
+      () =>
+        single({ shape: [1, 4, 8] }, "com.microsoft:BiasAdd", (b) => [b.floats([8]), b.floats([1, 4, 8])]),
+      () => single({ opset: 24, shape: [1, 4, 8] }, "Swish", () => []),
+    ],
+  },
+  "OPS-2": {
+    target: "qnn-htp",
+    accept: () => single({ shape: [1, 1, 1, 2, 2] }, "Relu", () => []),
+    reject: [() => single({ shape: [1, 1, 1, 1, 2, 2] }, "Relu", () => [])],
+  },
+  "CUDA-1": {
+    target: "cuda",
+    accept: () => mini(21, (b) => b.node("MatMul", [b.x([4, 16]), b.weight([16, 8])])),
+    reject: [
+      () => mini(21, (b) => b.node("MatMul", [b.pair(b.x([4, 16])), b.weight([16, 8])])),
+      () =>
+        single({ shape: [1, 8, 4, 4] }, "GroupNormalization", (b) => [b.floats([8]), b.floats([8])], {
+          num_groups: 4,
+        }),
+    ],
+  },
+  "CUDA-2": {
+    target: "cuda",
+    accept: () =>
+      single({ shape: [1, 4, 4, 8] }, "com.microsoft:GroupNorm", (b) => [b.floats([8]), b.floats([8])], {
+        groups: 4,
+        activation: 1,
+      }),
+    reject: [
+      () =>
+        single({ shape: [1, 8, 4, 4] }, "com.microsoft:GroupNorm", (b) => [b.floats([8]), b.floats([8])], {
+          groups: 4,
+          activation: 1,
+          channels_last: 0,
+        }),
+      () =>
+        single({ shape: [1, 4, 4, 8] }, "com.microsoft:GroupNorm", (b) => [b.floats([8]), b.floats([8])], {
+          groups: 8,
+          activation: 0,
+        }),
+      () =>
+        single(
+          { shape: [1, 4, 4, 8], type: "f16" },
+          "com.microsoft:GroupNorm",
+          (b) => [b.raw("f16", [8], 0), b.raw("f16", [8], 0)],
+          {
+            groups: 4,
+            activation: 0,
+          },
+        ),
+      () => single({ shape: [1, 4, 640] }, "com.microsoft:BiasSplitGelu", (b) => [b.floats([640])]),
+    ],
+  },
+  "CUDA-3": {
+    target: "cuda",
+    accept: () => mha(64, 2, false),
+    reject: [() => mha(40, 2, false), () => mha(64, 2, true), () => mha(1024, 2, false)],
+  },
+  "CUDA-4": {
+    target: "cuda",
+    accept: () => mini(21, (b) => b.nbits(b.x([4, 128]), { k: 128, n: 64, block: 64 })),
+    reject: [
+      () => mini(21, (b) => b.nbits(b.x([4, 128]), { k: 128, n: 64, block: 32 })),
+      () => mini(21, (b) => b.nbits(b.x([4, 128]), { k: 128, n: 32, block: 64 })),
+      () => mini(21, (b) => b.nbits(b.x([4, 96]), { k: 96, n: 64, block: 64 })),
+      () => mini(21, (b) => b.nbits(b.x([4, 128]), { k: 128, n: 64, block: 64, bias: true })),
+    ],
+  },
+  "TRT-1": {
+    target: "tensorrt",
+    accept: () => mini(21, (b) => b.node("MatMul", [symmetric(b, b.x([4, 16])), b.weight([16, 8])])),
+    reject: [
+      () => mini(21, (b) => b.node("MatMul", [b.pair(b.x([4, 16])), b.weight([16, 8])])),
+      () =>
+        mini(21, (b) => b.node("MatMul", [b.pair(b.x([4, 16]), { type: "i8", zero: 3 }), b.weight([16, 8])])),
+      () =>
+        mini(21, (b) => {
+          const bias = b.node("DequantizeLinear", [b.int("i32", [8], (i) => i), b.floats([], () => 2e-4)]);
+          return b.node("Gemm", [symmetric(b, b.x([4, 16])), b.weight([16, 8]), bias]);
+        }),
+      () => single({ shape: [4, 16], out: "f32" }, "com.microsoft:QuickGelu", () => [], { alpha: 1 }),
+      () =>
+        mini(
+          21,
+          (b) => b.node("MatMulInteger", [b.x([4, 16], "u8"), b.int("i8", [16, 8], (i) => i % 5)]),
+          "i32",
+        ),
+    ],
+  },
+  "TRT-2": {
+    target: "tensorrt",
+    accept: () => mini(21, (b) => b.node("MatMul", [b.x([4, 32]), b.blocks([32, 8], 0)])),
+    reject: [
+      () => mini(21, (b) => b.node("MatMul", [b.x([2, 4, 2]), b.blocks([32, 2, 8], 0)])),
+      () => mini(21, (b) => b.node("MatMul", [b.x([4, 32]), b.blocks([32, 7], 0)])),
+      () =>
+        mini(23, (b) =>
+          b.node("MatMul", [
+            b.x([4, 32]),
+            b.node("DequantizeLinear", [b.raw("f4e2m1", [32, 8], 0x22), b.floats([1, 8], () => 1)], {
+              axis: 0,
+              block_size: 32,
+            }),
+          ]),
+        ),
+    ],
+  },
+  "TRT-3": {
+    target: "tensorrt",
+    accept: () => attention(4),
+    reject: [
+      () => attention(3),
+      () => resize({ ...plain, mode: "cubic" }),
+      () => single({ opset: 25, shape: [4] }, "Relu", () => []),
+    ],
+  },
+  "TRT-4": {
+    target: "tensorrt",
+    accept: () =>
+      mini(21, (b) => b.node("Relu", [b.node("MatMul", [symmetric(b, b.x([4, 16])), b.weight([16, 8])])])),
+    reject: [
+      () => mini(21, (b) => symmetric(b, b.node("MatMul", [b.x([4, 16]), b.floats([16, 8])]))),
+      () =>
+        mini(21, (b) => {
+          const x = b.x([4, 16]);
+          return b.node("Add", [
+            b.node("MatMul", [symmetric(b, x), b.weight([16, 16])]),
+            b.node("Relu", [x]),
+          ]);
+        }),
+      () =>
+        mini(21, (b) => {
+          const w = b.node("DequantizeLinear", [b.raw("f8e4m3fn", [8, 8], 0x38), b.floats([], () => 1)]);
+          const h = b.node("MatMul", [symmetric(b, b.x([4, 16])), b.weight([16, 8])]);
+          return b.node("MatMul", [h, w]);
+        }),
+    ],
+  },
+  "TRT-5": {
+    target: "tensorrt-rtx",
+    accept: () =>
+      mini(21, (b) =>
+        b.node("MatMul", [
+          b.x([4, 8]),
+          b.node("DequantizeLinear", [b.raw("f8e4m3fn", [8, 8], 0x38), b.floats([], () => 1)]),
+        ]),
+      ),
+    reject: [
+      () =>
+        mini(21, (b) =>
+          b.node("Conv", [
+            b.x([1, 8, 4, 4]),
+            b.node("DequantizeLinear", [b.raw("f8e4m3fn", [8, 8, 1, 1], 0x38), b.floats([], () => 1)]),
+          ]),
+        ),
+    ],
+  },
+  "TRT-6": { target: "tensorrt", accept: () => sparse(true), reject: [() => sparse(false)] },
+  "TRT-7": {
+    target: "tensorrt",
+    accept: () => single({ shape: [1, 4, 8] }, "Squeeze", (b) => [b.longs([0])]),
+    reject: [
+      () => mini(21, (b) => b.node("Squeeze", [b.x([1, 4, 8]), b.input("axes", "i64", [1])])),
+      () => mini(21, (b) => b.multi("LayerNormalization", [b.x([4, 8]), b.floats([8])], 2)[0]!),
+    ],
+  },
+  "DML-1": {
+    target: "directml",
+    accept: () => mini(20, (b) => b.node("Reshape", [b.x([4, 8]), b.longs([32])])),
+    reject: [
+      () => mini(21, (b) => b.node("Reshape", [b.x([4, 8]), b.longs([32])])),
+      () => mini(20, (b) => b.node("Resize", [b.x([1, 4, 8, 8]), null, b.input("scales", "f32", [4])])),
+      () => mini(20, (b) => b.nbits(b.x([4, 48]), { k: 48, n: 8, block: 32 })),
+      () => mini(20, (b) => b.nbits(b.x([4, 64]), { k: 64, n: 8, block: 32, bias: true })),
+    ],
+  },
+  "WGPU-1": {
+    target: "webgpu",
+    accept: () => mini(21, (b) => b.multi("Split", [b.x([32, 4])], 8, { num_outputs: 8 })[0]!),
+    reject: [
+      () => mini(21, (b) => b.multi("Split", [b.x([32, 4])], 16, { num_outputs: 16 })[0]!),
+      () => resize({ mode: "linear", antialias: 1 }),
+      () => resize({ mode: "cubic" }, [1, 1, 2, 2], "f16"),
+      () =>
+        single({ shape: [1, 4, 4, 8] }, "com.microsoft:NhwcConv", (b) => [b.floats([8, 1, 1, 8])], {
+          kernel_shape: [1, 1],
+        }),
+      () =>
+        single({ shape: [1, 4, 2, 3, 8] }, "com.microsoft:MultiHeadAttention", () => [], { num_heads: 2 }),
+    ],
+  },
+  "WGPU-2": {
+    target: "webgpu",
+    accept: () => mini(21, (b) => b.node("MatMul", [b.x([4, 16]), b.weight([16, 8])])),
+    reject: [
+      () => mini(21, (b) => b.pair(b.x([4, 16]))),
+      () =>
+        single({ shape: [1, 8, 4, 4] }, "GroupNormalization", (b) => [b.floats([8]), b.floats([8])], {
+          num_groups: 4,
+        }),
+      () => attention(4),
+      () => single({ shape: [1, 4, 8, 8] }, "SpaceToDepth", () => [], { blocksize: 2 }),
+      () =>
+        single({ shape: [4, 16] }, "com.microsoft:DynamicQuantizeMatMul", (b) => [
+          b.int("i8", [16, 8], (i) => i % 7),
+          b.floats([8]),
+        ]),
+    ],
+  },
+  "WGPU-3": {
+    target: "webgpu",
+    accept: () => mini(21, (b) => b.nbits(b.x([4, 128]), { k: 128, n: 16 })),
+    reject: [
+      () => mini(21, (b) => b.nbits(b.x([4, 64]), { k: 64, n: 16 })),
+      () => mini(21, (b) => b.nbits(b.x([4, 128]), { k: 128, n: 8 })),
+      () => mini(21, (b) => b.nbits(b.x([4, 128]), { k: 128, n: 16, block: 128 })),
+      () => mini(21, (b) => b.nbits(b.x([4, 128]), { k: 128, n: 16, bits: 2, zero: "u8" })),
+      () => mha(12, 2, false),
+    ],
+  },
+  "WGPU-4": {
+    target: "webgpu:browser",
+    accept: () => single({ shape: [4] }, "Add", (b) => [b.floats([4])]),
+    reject: [
+      () =>
+        mini(21, (b) => {
+          // Two tensors that only say how long they are: nothing of them is read.
+          const big = (at: number) => ({
+            dtype: "f32" as const,
+            dims: [3 * 2 ** 28],
+            source: { kind: "file" as const, path: "weights", offset: at, length: 3 * 2 ** 30 },
+          });
+          return b.node("Add", [b.node("Add", [b.x([1]), b.tensor(big(0))]), b.tensor(big(3 * 2 ** 30))]);
+        }),
+    ],
+  },
+  "MGX-1": {
+    target: "migraphx",
+    accept: () => mini(19, (b) => b.node("Reshape", [b.x([4, 8]), b.longs([32])])),
+    reject: [
+      () => single({ opset: 20, shape: [4] }, "Relu", () => []),
+      () => mini(19, (b) => b.node("Reshape", [b.x([4, 8]), b.input("shape", "i64", [1])])),
+      () => resize({ mode: "cubic" }),
+    ],
+  },
+  "MGX-2": {
+    target: "migraphx",
+    accept: () => mini(19, (b) => b.node("Pad", [b.x([4, 8]), b.longs([1, 1, 1, 1])], { mode: "reflect" })),
+    reject: [
+      () => mini(19, (b) => b.node("Pad", [b.x([4, 8]), b.longs([1, 1, 1, 1])], { mode: "edge" })),
+      () =>
+        single({ opset: 19, shape: [1, 4, 8, 8], type: "u8" }, "MaxPool", () => [], { kernel_shape: [2, 2] }),
+    ],
+  },
+  "QNN-1": {
+    target: "qnn-htp",
+    accept: () => resize(plain),
+    reject: [
+      () => resize({ mode: "nearest", coordinate_transformation_mode: "asymmetric", nearest_mode: "ceil" }),
+      () => resize({ ...plain }, [1, 2, 2, 2]),
+      () => resize({ mode: "linear", antialias: 1 }),
+      () =>
+        single({ shape: [1, 4, 2, 4, 4] }, "InstanceNormalization", (b) => [b.floats([4]), b.floats([4])]),
+      () => single({ shape: [4, 8] }, "Gemm", (b) => [b.floats([8, 4])], { alpha: 0.5 }),
+    ],
+  },
+  "QNN-2": {
+    target: "qnn-htp",
+    accept: () => mini(21, (b) => b.node("Conv", [b.pair(b.x([1, 8, 4, 4])), perAxis(b, [4, 8, 1, 1], 0)])),
+    reject: [
+      () => mini(21, (b) => b.node("Conv", [b.pair(b.x([1, 8, 4, 4])), perAxis(b, [4, 8, 1, 1], 1)])),
+      () =>
+        mini(21, (b) => b.node("ConvTranspose", [b.pair(b.x([1, 8, 4, 4])), perAxis(b, [8, 4, 1, 1], 0)])),
+      () => mini(21, (b) => b.node("Conv", [b.pair(b.x([1, 8, 4, 4])), perAxis(b, [4, 8, 1, 1], 0, "u16")])),
+      () => mini(21, (b) => b.nbits(b.x([4, 64]), { k: 64, n: 16 })),
+    ],
+  },
+  "QNN-3": {
+    target: "qnn-htp",
+    accept: () =>
+      mini(21, (b) =>
+        b.node("MatMul", [b.pair(b.x([4, 16]), { type: "u16", zero: 100 }), b.pair(b.floats([16, 8]))]),
+      ),
+    reject: [
+      () =>
+        mini(21, (b) =>
+          b.node("MatMul", [
+            b.pair(b.x([4, 16]), { type: "u16", zero: 100 }),
+            b.pair(b.node("Transpose", [b.floats([8, 16])]), { type: "u16", zero: 100 }),
+          ]),
+        ),
+      () => mini(20, (b) => b.pair(b.x([4, 16]), { type: "u16", zero: 100 })),
+    ],
+  },
+  "QNN-4": {
+    target: "qnn-htp",
+    accept: () =>
+      mini(21, (b) =>
+        b.pair(b.node("Sigmoid", [b.pair(b.x([4]), { type: "u16" })]), {
+          type: "u16",
+          scale: 1 / 65536,
+          zero: 0,
+        }),
+      ),
+    reject: [
+      () =>
+        mini(21, (b) =>
+          b.pair(b.node("Sigmoid", [b.pair(b.x([4]), { type: "u16" })]), {
+            type: "u16",
+            scale: 1 / 60000,
+            zero: 0,
+          }),
+        ),
+      () => mini(21, (b) => b.node("MatMul", [b.x([4, 32]), b.blocks([32, 8], 0)])),
+    ],
+  },
+  "QNN-5": {
+    target: "qnn-htp:v69",
+    accept: () => mini(21, (b) => b.pair(b.node("Sigmoid", [b.pair(b.x([4]))]))),
+    reject: [
+      () => single({ shape: [1, 4, 8] }, "Relu", () => []),
+      () => single({ shape: [1, 4, 8] }, "LayerNormalization", (b) => [b.floats([4, 8])], { axis: 1 }),
+      () => mini(21, (b) => b.node("Einsum", [b.x([4, 8])], { equation: "ij->ji" })),
+    ],
+  },
+  "OV-1": {
+    target: "openvino",
+    accept: () => resize(plain),
+    reject: [
+      () => resize({ mode: "linear", coordinate_transformation_mode: "tf_crop_and_resize" }),
+      () => resize({ mode: "linear", antialias: 1 }),
+      () => single({ shape: [1, 0, 4] }, "Relu", () => []),
+    ],
+  },
+  "VAI-1": {
+    target: "vitisai:xint8",
+    accept: () => mini(17, (b) => b.pair(b.x([4]), { type: "i8", scale: 1 / 64 })),
+    reject: [
+      () => mini(17, (b) => b.pair(b.x([4]), { type: "i8", scale: 0.02 })),
+      () => mini(17, (b) => b.pair(b.x([4]), { type: "u8", scale: 1 / 64, zero: 128 })),
+      () => single({ opset: 17, shape: [4] }, "Sigmoid", () => []),
+    ],
+  },
+  "CML-1": {
+    target: "coreml",
+    accept: () => resize(plain),
+    reject: [
+      () => resize({ ...plain, nearest_mode: "ceil" }),
+      () => resize({ ...plain }, [1, 1, 1.5, 1.5]),
+      () => single({ shape: [4] }, "Sin", () => []),
+      () => mini(21, (b) => b.pair(b.x([4]))),
+      () => single({ shape: [1, 1, 20000] }, "Conv", (b) => [b.floats([1, 1, 3])]),
+    ],
+  },
+  "FP16-1": {
+    target: "webgpu",
+    accept: () => half((b, q, k) => b.node("MatMul", [b.node("Mul", [q, b.raw("f16", [], 0x31)]), k])),
+    reject: [
+      () => half((b, q, k) => b.node("Mul", [b.node("MatMul", [q, k]), b.raw("f16", [], 0x31)])),
+      () => half((b, q) => b.node("Relu", [b.node("Mul", [q, q], {}, { outputNames: ["loud"] })])),
+      () =>
+        mini(
+          21,
+          (b) =>
+            b.contrib("GroupNorm", [b.x([1, 4, 4, 8], "f16"), b.raw("f16", [8], 0), b.raw("f16", [8], 0)], {
+              groups: 4,
+              activation: 0,
+            }),
+          "f16",
+        ),
+    ],
+    ranges: new Map([["loud", 40000]]),
+  },
+};
+
+/** A weight with one scale per entry of an axis. */
+function perAxis(b: Mini, dims: readonly number[], axis: number, type: "i8" | "u16" = "i8") {
+  const scales = b.floats([dims[axis]!], (i) => 0.01 * (i + 1));
+  return b.node("DequantizeLinear", [b.int(type, dims, (i) => i % 50), scales], { axis });
+}
+
+/** A graph in half precision with a query and a transposed key. */
+function half(make: (b: Mini, q: ReturnType<Mini["x"]>, k: ReturnType<Mini["x"]>) => ReturnType<Mini["x"]>) {
+  return mini(
+    21,
+    (b) => {
+      const q = b.x([1, 4, 8], "f16");
+      return make(b, q, b.node("Transpose", [q], { perm: [0, 2, 1] }));
+    },
+    "f16",
+  );
+}
