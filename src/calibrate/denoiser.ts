@@ -48,6 +48,8 @@ export function feedPieces(
   const size = roles.fixedBatch;
   if (size === null || size === total) return [{ feeds: typed, rows: total }];
   const names = batchedNames(roles);
+  // Sample by sample, a time for the batch is a time per sample.
+  if (size === 1 && roles.timestep.layout === "one") names.add(roles.timestep.name);
   const pieces = [];
   for (let from = 0; from < total; from += size) {
     const to = Math.min(from + size, total);

@@ -95,6 +95,8 @@ function stepsFor(input: PlanInput, component: ComponentInfo, target: Target): P
   const needed = specialise(missing, "target");
   const named =
     recipe.output.names === "short" ? [planned({ name: "shorten-names", options: {} }, "recipe")] : [];
+  const narrow =
+    recipe.output.integers === "narrow" ? [planned({ name: "narrow-inputs", options: {} }, "recipe")] : [];
   return [
     ...specialise(asked, "shape"),
     ...portable,
@@ -102,6 +104,7 @@ function stepsFor(input: PlanInput, component: ComponentInfo, target: Target): P
     ...legal,
     ...rest,
     ...cleaned("target"),
+    ...narrow,
     ...finish,
     ...named,
   ];

@@ -26,6 +26,8 @@ export interface ComponentInfo {
   readonly channels: number | null;
   /** Shapes the pipeline itself feeds, per input: reference inputs, conditions. */
   readonly fed: ReadonlyMap<string, readonly number[]>;
+  /** Why the component overflows in fp16, by its own configuration. */
+  readonly halfUnsafe?: string;
   /** Lengths of symbols that another component of the pipeline is fed: the sequence of the text encoder. */
   readonly symbols?: Bindings;
 }

@@ -89,6 +89,10 @@ function inputSets(npz: ReadonlyMap<string, Dense>, inputs: ReadonlySet<string>)
   return [...sets.values()].filter((s) => s.size === inputs.size);
 }
 
+/** What `force_upcast` in the configuration of an autoencoder says; that of SDXL has it, its repaired copies do not. */
+const FORCE_UPCAST =
+  "its configuration says force_upcast: activations leave the range of fp16 and pictures come out black";
+
 function describe(
   component: Component,
   model: Model,
@@ -122,6 +126,7 @@ function describe(
     sampleSize: spatial.height === null || spatial.width === null ? null : [spatial.height, spatial.width],
     channels: component.kind === "vae-decoder" ? latent.channels : sizes.channels,
     fed,
+    ...(component.config?.["force_upcast"] === true && { halfUnsafe: FORCE_UPCAST }),
   };
 }
 

@@ -151,9 +151,10 @@ async function buildOne(
 ): Promise<Built> {
   const { prepared } = ctx;
   const name = plan.component;
+  const { halfUnsafe } = component.info;
   const shape = lengthsFor(prepared, component, target.id);
   const options: ChainOptions = {
-    runner: ctx.runner,
+    runner: { ...ctx.runner, ...(halfUnsafe !== undefined && { halfUnsafe }) },
     target,
     component: name,
     trail: shared.reports.map((r) => r.name),

@@ -22,6 +22,7 @@ import { fuseRmsNorm } from "./fuse/fuse-rms-norm.ts";
 import { linearisePointwise } from "./fuse/linearise-pointwise.ts";
 import { splitUpsample } from "./fuse/split-upsample.ts";
 import { convertOpset } from "./legalise/convert-opset.ts";
+import { narrowInputs } from "./legalise/narrow-inputs.ts";
 import { shortenNames } from "./legalise/shorten-names.ts";
 import { spellOps } from "./legalise/spell-ops.ts";
 import { storeShapes } from "./legalise/store-shapes.ts";
@@ -63,6 +64,7 @@ export const passes = [
   convertOpset,
   spellOps,
   storeShapes,
+  narrowInputs,
   shortenNames,
   factorizeLinear,
   factorizeConv,

@@ -59,6 +59,8 @@ export interface PassContext {
   shapes(): InferredShapes;
   /** Range statistics per value name over the calibration trajectory; `null` when none were collected. */
   readonly ranges: RangeStatistics | null;
+  /** Why this part of a pipeline is known to overflow in fp16; absent when nothing says so. */
+  readonly halfUnsafe?: string;
   /** What {@link Pass.wantsStatistics} asked for; `null` when the model cannot be sampled or nothing was asked. */
   readonly statistics: Statistics | null;
   /** The original on its calibration trajectory; `null` when it cannot be sampled or the pass did not want it. */

@@ -35,6 +35,8 @@ export interface RunnerOptions {
   readonly target: Target | null;
   readonly seed: number;
   readonly ranges: RangeStatistics | null;
+  /** See {@link PassContext.halfUnsafe}. */
+  readonly halfUnsafe?: string;
   readonly statistics?: Statistics | null;
   readonly oracle?: Oracle | null;
   /** Answers {@link PassContext.collect}; without it a pass is told that nothing can be sampled. */
@@ -138,6 +140,7 @@ export async function runPass(
     seed: options.seed,
     evaluator: options.evaluator,
     reader: options.reader,
+    ...(options.halfUnsafe !== undefined && { halfUnsafe: options.halfUnsafe }),
     ranges: options.ranges,
     statistics: options.statistics ?? null,
     oracle: options.oracle ?? null,

@@ -159,6 +159,8 @@ export interface Target {
   readonly palettes: string;
   /** Patterns of zeros in dense weights that kernels skip, and what a user should know about zeros there. */
   readonly sparsity: { readonly fast: readonly PatternName[]; readonly note: string };
+  /** Present where the provider has no kernels that compute with int64: what that means for graph inputs of the type. */
+  readonly int64?: { readonly why: string };
   readonly half: HalfRules;
   /** Channel multiple kernels like, and alignment of external data in bytes. */
   readonly align: { readonly channels: number; readonly bytes: number };

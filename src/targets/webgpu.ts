@@ -25,7 +25,7 @@ export const webgpu: Target = {
     },
     w4: {
       gemm: "matmul-nbits",
-      conv: "fold-block",
+      conv: "dequantize-block",
       accuracyLevel: 0,
       note: "linear layers stay packed in GPU memory; convolutions are widened when the model loads",
     },
@@ -42,7 +42,7 @@ export const webgpu: Target = {
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
     silu: "decomposed",
-    attention: "com.microsoft.MultiHeadAttention",
+    attention: "decomposed",
     rmsNorm: "decomposed",
     affine: "decomposed",
     pointwise: "Conv",
@@ -54,6 +54,9 @@ export const webgpu: Target = {
   sparsity: {
     fast: [],
     note: "shaders are dense: zeros cost time and memory like other weights",
+  },
+  int64: {
+    why: "the provider computes with 32-bit integers: a Cast from int64 runs on the CPU",
   },
   half: {
     keepF32Inputs: [

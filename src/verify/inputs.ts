@@ -1,4 +1,4 @@
-import { floats } from "../calibrate/dense.ts";
+import { convert, floats } from "../calibrate/dense.ts";
 import { isFloat } from "../ir/dtype.ts";
 import type { Dense } from "../ir/evaluator.ts";
 import type { Session } from "../runtime/index.ts";
@@ -69,6 +69,12 @@ function comparison(name: string, t: Tally): OutputComparison {
   };
 }
 
+/** The same numbers in the types a session takes: a build may read an int64 timestep as int32. */
+function asFed(session: Session, feeds: ReadonlyMap<string, Dense>): ReadonlyMap<string, Dense> {
+  const types = new Map(session.inputs.map((p) => [p.name, p.dtype]));
+  return new Map([...feeds].map(([name, d]) => [name, convert(d, types.get(name) ?? d.dtype)]));
+}
+
 /**
  * Runs two models on the same inputs and compares every output of the reference. Outputs that are missing, of another
  * type or of another shape count as infinitely wrong.
@@ -86,7 +92,7 @@ export async function compareOnInputs(
   let ran = 0;
   for (const feeds of sets) {
     const expected = await reference.run(feeds);
-    const found = await candidate.run(feeds, shared);
+    const found = await candidate.run(asFed(candidate, feeds), shared);
     for (const [name, tally] of tallies) count(tally, expected.get(name)!, found.get(name));
     ran++;
   }

@@ -63,6 +63,12 @@ async function refused(run: Promise<void>): Promise<boolean> {
   }
 }
 
+/** A signature as far as a pass has to keep it: one exists to make int64 inputs int32, and changes nothing else. */
+function kept(pass: string, found: unknown): unknown {
+  if (pass !== "narrow-inputs") return found;
+  return JSON.parse(JSON.stringify(found).replaceAll('"i32"', '"i64"'));
+}
+
 async function laws(setting: Setting, subject: Subject): Promise<void> {
   const { pass, target } = setting;
   const options = setting.options(subject);
@@ -78,7 +84,7 @@ async function laws(setting: Setting, subject: Subject): Promise<void> {
     verifyModel(model).filter((d) => d.severity === "error"),
     "verifies",
   ).toEqual([]);
-  expect(signature(model), "signature").toEqual(before);
+  expect(kept(pass.name, signature(model)), "signature").toEqual(kept(pass.name, before));
 
   const first = await digest(model, serial);
   const again = await subject.load();

@@ -56,7 +56,7 @@ const EMPTY: ResolvedRecipe = {
   split: null,
   targets: new Map(),
   budgets: {},
-  output: { inlineBelow: INLINE_BELOW, align: ALIGN, names: "keep" },
+  output: { inlineBelow: INLINE_BELOW, align: ALIGN, names: "keep", integers: "keep" },
 };
 
 function layer(base: ResolvedRecipe, { recipe: r }: Layer): ResolvedRecipe {

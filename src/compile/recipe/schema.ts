@@ -232,6 +232,12 @@ export function recipeSchema(): JsonSchema {
             description:
               "Names of inner values and nodes: as the input has them, or short ones, which saves a tenth of a small model.",
           },
+          integers: {
+            enum: ["keep", "narrow"],
+            default: "keep",
+            description:
+              "Integer graph inputs: as the input has them, or int32 where the target cannot compute with int64.",
+          },
         },
         { description: "How files are laid out." },
       ),

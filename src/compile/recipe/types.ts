@@ -73,6 +73,8 @@ export interface OutputLayout {
   readonly align?: number;
   /** Names of inner values and nodes: as they are, or short to save bytes. */
   readonly names?: "keep" | "short";
+  /** Integer graph inputs: as they are, or int32 where the target cannot compute with int64. */
+  readonly integers?: "keep" | "narrow";
 }
 
 /** A recipe as people write it; every key may be left out. */

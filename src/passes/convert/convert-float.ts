@@ -12,6 +12,7 @@ export interface ConvertFloatOptions {
   to: HalfType;
   use: "compute" | "storage" | null;
   minElements: number;
+  force: boolean;
 }
 
 /** Without a target: what the operators' definitions demand. */
@@ -101,12 +102,21 @@ function rangeCoverage(flow: FloatFlow, ctx: PassContext): void {
     });
 }
 
+/** True when the part is known to overflow in fp16 and nobody insists. */
+function refused(ctx: PassContext, force: boolean): boolean {
+  const { halfUnsafe: why } = ctx;
+  if (why === undefined) return false;
+  if (force) ctx.decide({ node: "", kind: "forced", rule: "known-overflow", why, from: "f32", to: "f16" });
+  else ctx.decide({ node: "", kind: "downgraded", rule: "known-overflow", why, from: "f16", to: "f32" });
+  return !force;
+}
+
 /** Converts a graph to a half type the way the target takes it; used by passes that fall back to it. */
 export function convertFloatTo(
   to: HalfType,
   graph: Graph,
   ctx: PassContext,
-  options: { readonly use?: "compute" | "storage" | null; readonly minElements?: number } = {},
+  options: Partial<Omit<ConvertFloatOptions, "to">> = {},
 ): void {
   const support: FormatSupport | undefined = ctx.target?.formats[to];
   if (support !== undefined && support.gemm === null) {
@@ -117,6 +127,7 @@ export function convertFloatTo(
     return;
   }
   const use = options.use ?? support?.use ?? "storage";
+  if (to === "f16" && use === "compute" && refused(ctx, options.force ?? false)) return;
   if (use === "storage") storeHalf(graph, ctx, to, options.minElements ?? MIN_ELEMENTS);
   else compute(graph, ctx, to);
 }
@@ -155,6 +166,10 @@ outputs keep their types. Without ranges the operator rules stand alone, and the
 Where the target computes in fp32 anyway, only the storage changes: each weight becomes half and a Cast, which the
 runtime folds when it loads the model, so the result runs exactly as fast as fp32.
 
+A part that is known to overflow stays fp32: the decoder of SDXL and others whose configuration says
+\`force_upcast\`. Calibration cannot rule it out there, because what overflows depends on the picture; \`force\` converts
+it all the same, with islands.
+
 bfloat16 keeps the range of fp32 and needs no range islands, at a sixteenth of the precision.`,
   effect: "lossy",
   minSqnrDb: 40,
@@ -175,11 +190,16 @@ bfloat16 keeps the range of fp32 and needs no range islands, at a sixteenth of t
         default: MIN_ELEMENTS,
         description: "With storage: constants with fewer elements stay fp32.",
       },
+      force: {
+        type: "boolean",
+        default: false,
+        description: "Compute in fp16 even where a part is known to overflow; range islands still apply.",
+      },
     },
   },
   wantsRanges: ({ to, use }, target) => halfNeedsRanges(to, target, use),
   version: 2,
-  run(graph, { to, use, minElements }, ctx) {
-    convertFloatTo(to, graph, ctx, { use, minElements });
+  run(graph, { to, use, minElements, force }, ctx) {
+    convertFloatTo(to, graph, ctx, { use, minElements, force });
   },
 });

@@ -2,8 +2,8 @@ import type { Graph } from "../../ir/graph.ts";
 import type { PatchBuilder } from "../../ir/patch.ts";
 import { tensorBytes } from "../../ir/tensor.ts";
 import { type PackedWeight, packable, packWeight, writePacked } from "../../targets/lower/packed-matmul.ts";
-import { dequantizeBlock, foldBlock } from "../../targets/lower/block-weights.ts";
 import { codebookBytes, foldPalette } from "../../targets/lower/palette.ts";
+import { dequantizeBlock, foldBlock } from "../../targets/lower/weight-blocks.ts";
 import {
   dequantizeChannel,
   foldChannel,
@@ -91,7 +91,8 @@ function spell(
   const matrix = tensor.dims.length === 2;
   const wanted = (matrix ? support.gemm : support.conv) ?? "float";
   const canPack = s.uses.every((u) => packable(u.layer.node));
-  const spelling = wanted === "matmul-nbits" && !canPack ? "fold-block" : wanted;
+  const unpacked = support.conv === "dequantize-block" ? support.conv : "fold-block";
+  const spelling = wanted === "matmul-nbits" && !canPack ? unpacked : wanted;
   const grid: WeightGrid = {
     bits,
     block: bits === 8 ? Math.max(o.block, 128) : o.block,

@@ -127,7 +127,11 @@ async function output(
 const runnable = targets.filter((t) => t.formats.w8.gemm !== null);
 type LayerName = keyof typeof LAYERS;
 const grid = (Object.keys(LAYERS) as LayerName[]).flatMap((layer) =>
-  runnable.flatMap((t) => (["w8", "w4"] as const).map((format) => ({ layer, id: t.id, format }))),
+  runnable.flatMap((t) =>
+    (["w8", "w4"] as const)
+      .filter((format) => t.formats[format].gemm !== null)
+      .map((format) => ({ layer, id: t.id, format })),
+  ),
 );
 
 describe("quantize-weights", () => {
