@@ -8,6 +8,15 @@ export const legalise: Examples = {
     build: () => model(["batch", 16, 8], (k, x) => k.b.node("ReduceMean", [x], { axes: [-1] }), 17),
     options: { to: 21 },
   },
+  "narrow-inputs": {
+    of: "an input of int64, which the target cannot compute with",
+    build: () =>
+      denoiser((k, h, timestep) => {
+        const t = k.b.node("Cast", [timestep], { to: 1 });
+        return k.b.node("Mul", [h, k.b.node("Reshape", [t, k.i64([-1, 1, 1, 1])])]);
+      }),
+    target: "webgpu",
+  },
   "spell-ops": {
     of: "a layer normalisation for a target without one",
     build: () =>
