@@ -1,4 +1,5 @@
 import { claims, NODE_UNITS, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { HEXAGON_X, HEXAGON_X_CLAIMS } from "./machines.ts";
 import type { Target } from "./target.ts";
 
 const EP = "onnxruntime QNN execution provider 2.x source";
@@ -70,13 +71,7 @@ export const qnnHtp: Target = {
     margin: 4,
   },
   align: { channels: 32, bytes: 4096 },
-  machine: {
-    name: "the Hexagon NPU of a Snapdragon X Elite",
-    basis: "published",
-    flops: { i8: 45e12 },
-    bandwidth: 136e9,
-    overhead: { node: 0, view: 0 },
-  },
+  machine: HEXAGON_X,
   limits: {
     ...SESSION,
     operators: {
@@ -395,13 +390,6 @@ export const qnnHtp: Target = {
       checked: "2026-11-23",
       measured: false,
     },
-    {
-      field: "machine",
-      claim:
-        "45 TOPS in int8; LPDDR5X memory of 136 GB/s; no figures for fp16 or for starting a node were found: neither is counted",
-      source: "Qualcomm's announcement of Snapdragon X Elite, as reported in October 2023",
-      checked: "2026-11-26",
-      measured: false,
-    },
+    ...HEXAGON_X_CLAIMS,
   ],
 };

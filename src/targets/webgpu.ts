@@ -1,4 +1,5 @@
 import { claims, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { ADRENO_X, ADRENO_X_CLAIMS } from "./machines.ts";
 import type { Target } from "./target.ts";
 
 const PROBE =
@@ -69,13 +70,7 @@ export const webgpu: Target = {
     margin: 4,
   },
   align: { channels: 4, bytes: 65536 },
-  machine: {
-    name: "the Adreno GPU of a Snapdragon X Elite",
-    basis: "published",
-    flops: { f32: 4.6e12 },
-    bandwidth: 136e9,
-    overhead: { node: 24e-6, view: 0 },
-  },
+  machine: ADRENO_X,
   limits: {
     ...SESSION,
     operators: {
@@ -317,21 +312,6 @@ export const webgpu: Target = {
       checked: "2026-11-23",
       measured: false,
     },
-    {
-      field: "machine",
-      claim:
-        "4.6 TFLOPS in fp32; LPDDR5X memory of 136 GB/s; no figure for fp16 was found, which counts like fp32",
-      source: "Qualcomm's announcement of Snapdragon X Elite, as reported in October 2023",
-      checked: "2026-11-26",
-      measured: false,
-    },
-    {
-      field: "machine",
-      claim:
-        "a dispatch costs 24 to 36 microseconds on Vulkan and 32 to 71 on Metal; the least of it is counted",
-      source: "arXiv:2604.02344",
-      checked: "2026-11-26",
-      measured: false,
-    },
+    ...ADRENO_X_CLAIMS,
   ],
 };
