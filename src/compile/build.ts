@@ -32,7 +32,7 @@ export interface ChainResult {
 export interface ChainOptions {
   readonly runner: Omit<
     RunnerOptions,
-    "trail" | "target" | "ranges" | "statistics" | "oracle" | "collect" | "collectCross"
+    "trail" | "target" | "ranges" | "statistics" | "oracle" | "collect" | "collectCross" | "heldOut"
   >;
   readonly target: Target | null;
   readonly component: string;
@@ -54,6 +54,8 @@ export interface ChainOptions {
     models: { readonly compressed: Model; readonly original: Model },
     requests: readonly CrossRequest[],
   ) => Promise<ReadonlyMap<string, CrossGram> | null>;
+  /** Statistics of inputs that nothing is fitted to; `null` where the recipe holds nothing out. */
+  readonly heldOut: NonNullable<RunnerOptions["heldOut"]> | null;
   /** The original's recorded trajectory; `null` when it cannot be sampled. */
   readonly oracle: () => Promise<Oracle | null>;
   readonly onEvent: OnCompileEvent;
@@ -102,6 +104,7 @@ export async function runChain(
       oracle: wantsOracle ? await options.oracle() : null,
       collect: (of, wanted) => options.statistics(of, wanted, false),
       collectCross: options.cross,
+      heldOut: options.heldOut,
       trail,
     });
     untouched &&= pass.effect === "exact";

@@ -5,11 +5,13 @@ import {
   crossFrom,
   judgingIn,
   type Oracle,
+  openHeldOut,
   openTeacher,
   readArtifact,
   recordOracle,
   type StatisticsArtifact,
   type Teacher,
+  type TeacherOptions,
   type TeacherSettings,
 } from "../calibrate/statistics/index.ts";
 import { fail } from "../diagnostics/index.ts";
@@ -21,7 +23,7 @@ import type { Obstacle } from "./runnable.ts";
 import type { SourceComponent } from "./source.ts";
 
 /** What passes may have measured of a component at any stage of its build. */
-type Measures = Pick<ChainOptions, "ranges" | "statistics" | "cross" | "oracle">;
+type Measures = Pick<ChainOptions, "ranges" | "statistics" | "cross" | "oracle" | "heldOut">;
 
 /** Measurements of components on the original's calibration trajectory, sampled once per component and shape. */
 export interface Calibration {
@@ -47,6 +49,10 @@ export interface CalibrationContext {
 const KEEP_BYTES = 256 << 20;
 /** Bytes of recorded inputs and outputs an oracle may take; beyond it calls are left out. */
 const ORACLE_BYTES = 256 << 20;
+/** Trajectories held out where a recipe does not say. */
+const HELD_OUT = 1;
+/** Positions per column of held-out Gram matrices: pricing a fit takes fewer than making it. */
+const HELD_OVERSAMPLING = 2;
 
 /** What keeps an artifact from being of this input and trajectory. */
 function differencesOf(artifact: StatisticsArtifact, input: string, settings: TeacherSettings): string[] {
@@ -64,19 +70,22 @@ export function openCalibration(ctx: CalibrationContext): Calibration {
   const { prepared, runtime } = ctx;
   const { pipeline } = prepared.source;
   const teachers = new Map<string, Promise<Teacher | null>>();
+  const heldOut = new Map<string, Promise<Teacher | null>>();
   const oracles = new Map<string, Promise<Oracle | null>>();
+  const held = prepared.recipe.calibration.heldOut ?? HELD_OUT;
 
+  const optionsFor = (component: SourceComponent, lengths: Bindings): TeacherOptions => ({
+    ...prepared.recipe.calibration,
+    original: component.path,
+    seed: prepared.plan.seed,
+    bindings: lengths,
+    keepBytes: KEEP_BYTES,
+    ...(ctx.signal !== undefined && { signal: ctx.signal }),
+  });
   async function open(component: SourceComponent, lengths: Bindings): Promise<Teacher | null> {
     if (pipeline.scheduler === null || !component.info.denoiser) return null;
     if ((await ctx.obstacle(component)) !== null) return null;
-    return await openTeacher(runtime, pipeline, {
-      ...prepared.recipe.calibration,
-      original: component.path,
-      seed: prepared.plan.seed,
-      bindings: lengths,
-      keepBytes: KEEP_BYTES,
-      ...(ctx.signal !== undefined && { signal: ctx.signal }),
-    });
+    return await openTeacher(runtime, pipeline, optionsFor(component, lengths));
   }
   let read: Promise<StatisticsArtifact> | null = null;
   async function stored(file: string, teacher: Teacher): Promise<StatisticsArtifact> {
@@ -96,6 +105,12 @@ export function openCalibration(ctx: CalibrationContext): Calibration {
     of(component, lengths, arithmetic) {
       const key = JSON.stringify([component.info.name, Object.entries(lengths).sort()]);
       const teacher = () => once(teachers, key, () => open(component, lengths));
+      const other = () =>
+        once(heldOut, key, async () => {
+          const t = await teacher();
+          const options = optionsFor(component, lengths);
+          return t === null ? null : await openHeldOut(t, held, { runtime, pipeline, options });
+        });
       return {
         async ranges(model) {
           const t = await teacher();
@@ -113,6 +128,21 @@ export function openCalibration(ctx: CalibrationContext): Calibration {
           const t = await teacher();
           return t === null ? null : await crossFrom(t, { ...models, runtime, pipeline, requests });
         },
+        heldOut:
+          held === 0
+            ? null
+            : {
+                async collect(model, request) {
+                  const t = await other();
+                  const options = { model, runtime, pipeline, request, oversampling: HELD_OVERSAMPLING };
+                  return t === null ? null : await collectFrom(t, options);
+                },
+                async collectCross(models, requests) {
+                  const t = await other();
+                  const options = { ...models, runtime, pipeline, requests, oversampling: HELD_OVERSAMPLING };
+                  return t === null ? null : await crossFrom(t, options);
+                },
+              },
         async oracle() {
           const found = await once(oracles, key, async () => {
             const t = await teacher();
@@ -123,7 +153,8 @@ export function openCalibration(ctx: CalibrationContext): Calibration {
       };
     },
     async release() {
-      for (const t of teachers.values()) await (await t.catch(() => null))?.release();
+      for (const t of [...teachers.values(), ...heldOut.values()])
+        await (await t.catch(() => null))?.release();
     },
   };
 }

@@ -53,6 +53,7 @@ async function runExact(
     ranges: none,
     statistics: none,
     cross: none,
+    heldOut: null,
     oracle: none,
     onEvent: () => {},
     counter: { done: 0, total: 0 },

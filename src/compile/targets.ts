@@ -134,7 +134,7 @@ function measures(
   component: SourceComponent,
   lengths: Bindings,
   target: Target | null,
-): Pick<ChainOptions, "ranges" | "statistics" | "cross" | "oracle"> {
+): Pick<ChainOptions, "ranges" | "statistics" | "cross" | "oracle" | "heldOut"> {
   const arithmetic = target === null ? "fused" : arithmeticOf(target);
   const sampled = ctx.calibration.of(component, lengths, arithmetic);
   if (isSampled(ctx, component)) return sampled;

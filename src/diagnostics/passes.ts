@@ -33,4 +33,8 @@ export const passesCodes = {
     (d) =>
       `a budget of latency needs estimates of how long layers take, and there are none ${d.target === null ? "without a target" : `for ${d.target}`}. Expected a CPU target; use bytes, averageBits or flopBits elsewhere.`,
   ),
+  CONDITIONS_NOT_COMPUTED: error<{ inputs: readonly string[]; count: number; problem: string }>(
+    (d) =>
+      `freeze-conditions is given ${d.count} conditions for ${d.inputs.join(", ")} that the model cannot be run on: ${d.problem}. Expected values it was made for: classes it knows, or conditions: calibration.`,
+  ),
 };

@@ -11,6 +11,7 @@ import { convertFloat } from "./convert/convert-float.ts";
 import { factorizeAttention } from "./factorize/factorize-attention.ts";
 import { factorizeConv } from "./factorize/factorize-conv.ts";
 import { factorizeLinear } from "./factorize/factorize-linear.ts";
+import { freezeConditions } from "./freeze/freeze-conditions.ts";
 import { freezeTime } from "./freeze/freeze-time.ts";
 import { fuseActivation } from "./fuse/fuse-activation.ts";
 import { fuseAffine } from "./fuse/fuse-affine.ts";
@@ -69,6 +70,7 @@ export const passes = [
   factorizeLinear,
   factorizeConv,
   factorizeAttention,
+  freezeConditions,
   freezeTime,
   shareBases,
   sparsifyWeights,

@@ -24,7 +24,12 @@ export interface Decision {
   readonly count?: number;
   readonly bytesBefore?: number;
   readonly bytesAfter?: number;
-  readonly error?: { readonly metric: "mse" | "sqnr-db" | "max-abs"; readonly value: number };
+  readonly error?: {
+    readonly metric: "mse" | "sqnr-db" | "max-abs";
+    readonly value: number;
+    /** The same figure on inputs of seeds and timesteps that nothing was fitted to. */
+    readonly heldOut?: number;
+  };
 }
 
 /** Symbolic dim name (or `input.axis`) to length. */
@@ -42,9 +47,32 @@ export interface ResidualVariance {
   readonly guidance: number;
 }
 
+/** Conditions a build was frozen to: it answers NaN at any other. */
+export interface FrozenConditions {
+  /** Graph inputs that are compared with the conditions. */
+  readonly inputs: readonly string[];
+  readonly count: number;
+}
+
 /** Facts about a build for whoever samples with it; they go into the manifest. */
 export interface SamplingFacts {
   readonly residualVariance?: ResidualVariance;
+  readonly frozenConditions?: FrozenConditions;
+}
+
+/**
+ * Inputs that no fit has seen: other seeds, at timesteps between those of the calibration trajectory. For figures beside
+ * predicted ones, never for choices.
+ */
+export interface HeldOut {
+  /** As {@link PassContext.collect}. */
+  collect(request: StatisticsRequest, of?: Model): Promise<Statistics | null>;
+  /** As {@link PassContext.collectCross}. */
+  collectCross(
+    requests: readonly CrossRequest[],
+    original: Model,
+    of?: Model,
+  ): Promise<ReadonlyMap<string, CrossGram> | null>;
 }
 
 /** What a pass may use. Nothing else may influence its result. */
@@ -71,13 +99,17 @@ export interface PassContext {
    */
   collect(request: StatisticsRequest, of?: Model): Promise<Statistics | null>;
   /**
-   * Inputs of layers in the model as it is now against those in `original`, by layer. Costs a trajectory of both; `null`
-   * when the original cannot be sampled. Layers whose value either model does not compute are absent.
+   * Inputs of layers in a model, by default the one as it is now, against those in `original`, by layer. Costs a
+   * trajectory of both; `null` when the original cannot be sampled. Layers whose value either model does not compute are
+   * absent.
    */
   collectCross(
     requests: readonly CrossRequest[],
     original: Model,
+    of?: Model,
   ): Promise<ReadonlyMap<string, CrossGram> | null>;
+  /** Absent where nothing is held out. */
+  readonly heldOut?: HeldOut | null;
   decide(d: Decision): void;
   /** Leaves facts for the manifest; later ones replace earlier ones of the same name. */
   publish(facts: SamplingFacts): void;

@@ -9,7 +9,7 @@ import type { TensorReader } from "../ir/tensor.ts";
 import { verifyModel } from "../ir/verify.ts";
 import { modelBytes } from "../ir/weights.ts";
 import type { Target } from "../targets/target.ts";
-import type { Decision, Pass, PassContext, RangeStatistics, SamplingFacts } from "./pass.ts";
+import type { Decision, HeldOut, Pass, PassContext, RangeStatistics, SamplingFacts } from "./pass.ts";
 
 /** What a pass did, as the runner measured it. */
 export interface PassReport {
@@ -46,6 +46,8 @@ export interface RunnerOptions {
     models: { readonly compressed: Model; readonly original: Model },
     requests: readonly CrossRequest[],
   ) => Promise<ReadonlyMap<string, CrossGram> | null>;
+  /** Answers {@link PassContext.heldOut}; without it nothing is held out. */
+  readonly heldOut?: Pick<RunnerOptions, "collect" | "collectCross"> | null;
   /** Milliseconds; the runner has no clock of its own. */
   readonly now?: () => number;
   /** Peak resident bytes of the process. */
@@ -113,6 +115,15 @@ function explain(pass: string, trail: readonly string[], cause: unknown): never 
   throw new Error(`${where}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
 }
 
+function heldOutOf(model: Model, from: NonNullable<RunnerOptions["heldOut"]> | null): HeldOut | null {
+  if (from === null) return null;
+  return {
+    collect: async (request, of = model) => (await from.collect?.(of, request)) ?? null,
+    collectCross: async (requests, original, of = model) =>
+      (await from.collectCross?.({ compressed: of, original }, requests)) ?? null,
+  };
+}
+
 /**
  * Applies one pass: measures it, verifies the result, explains failures with the passes already run. Returns `null` when
  * the run's pass budget (`--stop-after`) is used up. Errors: what the pass fails with, PASS_BROKE_GRAPH, INTERRUPTED.
@@ -145,8 +156,9 @@ export async function runPass(
     statistics: options.statistics ?? null,
     oracle: options.oracle ?? null,
     collect: async (request, of = model) => (await options.collect?.(of, request)) ?? null,
-    collectCross: async (requests, original) =>
-      (await options.collectCross?.({ compressed: model, original }, requests)) ?? null,
+    collectCross: async (requests, original, of = model) =>
+      (await options.collectCross?.({ compressed: of, original }, requests)) ?? null,
+    heldOut: heldOutOf(model, options.heldOut ?? null),
     shapes() {
       const { graph } = model;
       if (cached === null || cached.graph !== graph || cached.version !== graph.version)

@@ -42,7 +42,10 @@ const decisionKeys = {
     count,
     bytesBefore: count,
     bytesAfter: count,
-    error: object({ metric: { type: "string", enum: ["mse", "sqnr-db", "max-abs"] }, value: number }),
+    error: object(
+      { metric: { type: "string", enum: ["mse", "sqnr-db", "max-abs"] }, value: number },
+      { heldOut: number },
+    ),
   },
 } as const;
 const decision = object(decisionKeys.required, decisionKeys.optional);

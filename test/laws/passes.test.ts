@@ -27,6 +27,7 @@ const NEED_MORE: readonly string[] = [
   "factorize-attention",
   "share-bases",
   "prune-blocks",
+  "freeze-conditions",
   "quantize-static",
   "correct-output",
 ];

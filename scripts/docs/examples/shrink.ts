@@ -1,6 +1,6 @@
 import type { ValueId } from "../../../src/ir/graph.ts";
 import { f32Tensor } from "../../../src/ir/tensor.ts";
-import type { Kit } from "../../../fixtures/build/kit.ts";
+import { createKit, type Kit } from "../../../fixtures/build/kit.ts";
 import type { Examples } from "./example.ts";
 import { attention, block, CHANNELS, denoiser, lead, onTokens, residual } from "./models.ts";
 
@@ -102,6 +102,22 @@ export const others: Examples = {
     build: () => denoiser((k, h) => k.conv("conv", lead(k, h), CHANNELS, CHANNELS, 3)),
     options: { pattern: "2:4" },
     sampled: true,
+  },
+  "freeze-conditions": {
+    of: "a table of classes and a projection of what it holds, at two classes",
+    build() {
+      const k = createKit({ name: "example", opset: 17 });
+      const { b } = k;
+      const sample = b.input("sample", "f32", ["batch", 4, 8, 8]);
+      b.input("timestep", "i64", ["batch"]);
+      const labels = b.input("class_labels", "i64", ["batch"]);
+      const h = k.conv("conv_in", sample, 4, CHANNELS, 3);
+      const row = b.node("Gather", [k.f32("classes", [4, 32]), labels], { axis: 0 });
+      const shift = b.node("Reshape", [k.gemm("class", row, 32, CHANNELS), k.i64([-1, CHANNELS, 1, 1])]);
+      const out = k.conv("conv_out", b.node("Add", [h, shift]), CHANNELS, 4, 3);
+      return b.output(out, "out_sample", { kind: "tensor", dtype: "f32", shape: null }).build();
+    },
+    options: { conditions: [0, 3], always: true },
   },
   "freeze-time": {
     of: "an embedding of the timestep, at three of them",

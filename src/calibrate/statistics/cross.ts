@@ -6,25 +6,28 @@ import { bufferRows } from "./gram.ts";
 import { gramProbe } from "./gram-sink.ts";
 import { computedFloats, fedShapes } from "./observe.ts";
 import { createObserver } from "./observer.ts";
-import type { PositionsProbe } from "./probes.ts";
+import { type PositionsProbe, positionsShape } from "./probes.ts";
 import { accumulate, type GramProduct, symmetrise, withGramProduct } from "./product.ts";
 import { openTeacher, type Teacher, type TeacherOptions } from "./teacher.ts";
 import type { GramRequest } from "./types.ts";
 
 /**
  * What fitting a layer behind a compressed prefix needs, of its inputs x̂ in the compressed model and x in the original
- * at equal positions: weighted sums divided by the number of positions, `size × size`, row major, float64.
+ * at equal positions: weighted sums divided by the number of positions, row major, float64. Rows of matrices are as many
+ * as the compressed model's inputs, `size`.
  */
 export interface CrossGram {
   readonly layer: string;
   readonly size: number;
-  /** Σ weight · x̂ xᵀ. */
+  /** Σ weight · x̂ xᵀ, as wide as `originalMean`. */
   readonly cross: Float64Array;
   /** Σ weight · x̂ x̂ᵀ, symmetric. */
   readonly own: Float64Array;
   /** Σ weight · x̂ and Σ weight · x. */
   readonly ownMean: Float64Array;
   readonly originalMean: Float64Array;
+  /** Σ weight · x xᵀ, symmetric; of requests that are `full`. */
+  readonly original?: Float64Array;
   readonly positions: number;
   /** As for {@link GramStatistics.exact}. */
   readonly exact: boolean;
@@ -34,6 +37,10 @@ export interface CrossGram {
 export interface CrossRequest extends GramRequest {
   /** Name of the value in the original, where it differs. */
   readonly original?: string;
+  /** Also Σ x xᵀ of the original, whose channels may then be more than the compressed model's. */
+  readonly full?: boolean;
+  /** What calls weigh besides their own weight, mean 1; the same for all unless given. */
+  readonly weights?: ArrayLike<number>;
 }
 
 /** Options of {@link collectCross}. */
@@ -117,7 +124,7 @@ export async function crossFrom(
               const { offset, length } = r.slots[k]!;
               return r.answers.subarray(offset, offset + length);
             };
-            await pair.sum.add(part(a), part(b), weight);
+            await pair.sum.add(part(a), part(b), weight * (pair.weights?.[at.call] ?? 1));
           }
         }
       });
@@ -140,6 +147,7 @@ interface Pair {
   readonly own: PositionsProbe;
   readonly original: PositionsProbe;
   readonly sum: CrossSum;
+  readonly weights: ArrayLike<number> | null;
   readonly exact: boolean;
 }
 
@@ -164,7 +172,14 @@ function pairsOf(
   const runs = teacher.calls.length * followers.own.runs;
   const groups = new Map<string, [CrossRequest, ...CrossRequest[]]>();
   for (const r of requests) {
-    const key = JSON.stringify([r.value, r.original ?? r.value, r.axis, r.unfold]);
+    const key = JSON.stringify([
+      r.value,
+      r.original ?? r.value,
+      r.axis,
+      r.unfold,
+      r.full === true,
+      Array.from(r.weights ?? []),
+    ]);
     const group = groups.get(key);
     if (group === undefined) groups.set(key, [r]);
     else group.push(r);
@@ -173,19 +188,29 @@ function pairsOf(
     const [request] = group;
     const dims = dimsOwn(request.value);
     const name = request.original ?? request.value;
-    if (dims === null || dims.join() !== dimsOriginal(name)?.join()) return [];
-    const { probe, size, exact } = gramProbe(request, dims, oversampling ?? 8, runs);
+    const theirs = dimsOriginal(name);
+    const full = request.full === true;
+    if (dims === null || theirs === null || !comparable(dims, theirs, full ? request.axis : null)) return [];
+    // Laid out for the wider of the two: both are looked at in the same places.
+    const { probe, exact } = gramProbe(request, theirs, oversampling ?? 8, runs);
     const own = { ...probe, gram: false };
+    const sizes = { own: positionsShape(own, dims).size, original: positionsShape(own, theirs).size };
     return [
       {
         layers: group.map((r) => r.layer),
         own,
         original: { ...own, value: name },
-        sum: crossSum(size, product),
+        sum: crossSum(sizes, full, product),
+        weights: request.weights ?? null,
         exact,
       },
     ];
   });
+}
+
+/** True when dims are equal, but for those of one axis where given. */
+function comparable(a: readonly number[], b: readonly number[], free: number | null): boolean {
+  return a.length === b.length && a.every((d, i) => d === b[i] || i === free);
 }
 
 /** Sums pairs of rows, a buffer at a time. */
@@ -194,50 +219,61 @@ interface CrossSum {
   finish(): Promise<Omit<CrossGram, "layer" | "exact">>;
 }
 
-function crossSum(size: number, product: GramProduct): CrossSum {
-  const capacity = bufferRows(size);
-  const buffers = [new Float32Array(capacity * size), new Float32Array(capacity * size)] as const;
-  const means = [new Float64Array(size), new Float64Array(size)] as const;
-  const cross = new Float64Array(size * size);
-  const own = new Float64Array(size * size);
+function crossSum(
+  sizes: { readonly own: number; readonly original: number },
+  full: boolean,
+  product: GramProduct,
+): CrossSum {
+  const sides = [sizes.own, sizes.original] as const;
+  const capacity = bufferRows(Math.max(...sides));
+  const buffers = sides.map((size) => new Float32Array(capacity * size));
+  const means = sides.map((size) => new Float64Array(size));
+  const cross = new Float64Array(sizes.own * sizes.original);
+  const own = new Float64Array(sizes.own ** 2);
+  const original = full ? new Float64Array(sizes.original ** 2) : null;
   let filled = 0;
   let positions = 0;
   async function flush(): Promise<void> {
     if (filled === 0) return;
-    const [a, b] = [buffers[0].subarray(0, filled * size), buffers[1].subarray(0, filled * size)];
-    accumulate(cross, await product(filled, a, b), 1);
-    accumulate(own, await product(filled, a, a), 1);
+    const [a, b] = sides.map((size, i) => buffers[i]!.subarray(0, filled * size));
+    accumulate(cross, await product(filled, a!, b!), 1);
+    accumulate(own, await product(filled, a!, a!), 1);
+    if (original !== null) accumulate(original, await product(filled, b!, b!), 1);
     filled = 0;
   }
   return {
     async add(mine, theirs, weight) {
       const root = Math.sqrt(weight);
-      for (let from = 0; from < mine.length; from += size) {
+      const rows = mine.length / sizes.own;
+      for (let r = 0; r < rows; r++) {
         if (filled === capacity) await flush();
-        const to = filled++ * size;
-        for (const [i, rows] of [mine, theirs].entries()) {
-          const buffer = buffers[i as 0 | 1];
-          const mean = means[i as 0 | 1];
+        const place = filled++;
+        for (const [i, from] of [mine, theirs].entries()) {
+          const size = sides[i as 0 | 1];
+          const buffer = buffers[i]!;
+          const mean = means[i]!;
           for (let k = 0; k < size; k++) {
-            const x = rows[from + k]!;
+            const x = from[r * size + k]!;
             mean[k]! += weight * x;
-            buffer[to + k] = root * x;
+            buffer[place * size + k] = root * x;
           }
         }
       }
-      positions += mine.length / size;
+      positions += rows;
     },
     async finish() {
       await flush();
       const scale = positions === 0 ? 0 : 1 / positions;
-      symmetrise(own, size, scale);
+      symmetrise(own, sizes.own, scale);
+      if (original !== null) symmetrise(original, sizes.original, scale);
       const scaled = (v: Float64Array): Float64Array => v.map((x) => x * scale);
       return {
-        size,
+        size: sizes.own,
         cross: scaled(cross),
         own,
-        ownMean: scaled(means[0]),
-        originalMean: scaled(means[1]),
+        ownMean: scaled(means[0]!),
+        originalMean: scaled(means[1]!),
+        ...(original !== null && { original }),
         positions,
       };
     },

@@ -2,6 +2,7 @@
 export { readArtifact, type StatisticsArtifact, writeArtifact } from "./artifact.ts";
 export { type CollectOptions, collectFrom, collectStatistics, type StatisticsOptions } from "./collect.ts";
 export { type CrossGram, type CrossRequest, collectCross, crossFrom } from "./cross.ts";
+export { openHeldOut } from "./held-out.ts";
 export { type LayerOptions, layerRequest } from "./layers.ts";
 export { judgingIn, type OracleOptions, openOracle, recordOracle } from "./oracle.ts";
 export { collectReusing, witness } from "./reuse.ts";

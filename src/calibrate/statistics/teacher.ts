@@ -30,6 +30,10 @@ export interface TeacherOptions extends PlanOptions, CallChoice {
   readonly seed?: number;
   /** Trajectories; default 4. */
   readonly samples?: number;
+  /** Index of the first calibration seed; default 0. */
+  readonly firstSample?: number;
+  /** Calls at these timesteps are left out, as long as others remain. */
+  readonly without?: readonly number[];
   /** Intra-op threads; default 1, which makes statistics the same on every machine of one instruction set. */
   readonly threads?: number;
   /**
@@ -78,6 +82,8 @@ export interface Teacher {
   readonly threads: number;
   /** What decides the trajectory besides the pipeline's files; equal settings give equal statistics. */
   readonly settings: TeacherSettings;
+  /** Timesteps of the sampler's calls, chosen or not. */
+  readonly schedule: readonly number[];
   /** Feeds of the sampler's first call of the first group. */
   readonly example: ReadonlyMap<string, Dense>;
   /** Group after group, call after call within it. */
@@ -139,7 +145,7 @@ async function teacherOn(
     run: async (feeds) => await sessionDenoiser(await held.get(), names).run(feeds),
   };
   const plan = await planTrajectory(pipeline, runtime, denoiser, options);
-  const seeds = calibrationSeeds(options.seed ?? 0, options.samples ?? 4);
+  const seeds = calibrationSeeds(options.seed ?? 0, options.samples ?? 4, options.firstSample ?? 0);
   const halves = guidanceHalves(plan.guidance);
   const batch = Math.max(1, options.batch ?? 4);
   const groups: number[] = [];
@@ -147,7 +153,7 @@ async function teacherOn(
     groups.push(Math.min(batch, seeds.length - from) * halves);
   const seed = options.seed ?? 0;
   const timesteps = [...plan.scheduler.timesteps];
-  const chosen = chooseCalls(options, {
+  const drawn = chooseCalls(options, {
     timesteps,
     trained: Number(pipeline.scheduler?.config["num_train_timesteps"] ?? TRAINED_TIMESTEPS),
     seed,
@@ -155,6 +161,8 @@ async function teacherOn(
       ? (await measureTransport({ ...plan, batch }, seeds.slice(0, TRANSPORT_SAMPLES))).gains
       : null,
   });
+  const others = drawn.filter((c) => options.without?.includes(c.timestep) !== true);
+  const chosen = others.length > 0 ? others : drawn;
   const calls = chosen.map(({ timestep, weight }): CalibrationCall => ({ timestep, weight }));
   const position = new Map(chosen.map(({ index }, i) => [index, i]));
   const jitter = options.jitter ?? 0;
@@ -194,6 +202,7 @@ async function teacherOn(
       timesteps: options.timesteps ?? "uniform",
       weights: options.weights ?? "uniform",
     },
+    schedule: timesteps,
     record,
     async visit(on) {
       if (kept !== null) {

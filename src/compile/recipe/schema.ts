@@ -54,6 +54,13 @@ const choices: Record<string, Json> = {
     description:
       "Share of the distance to neighbouring timesteps by which they are moved, for inputs of few directions.",
   },
+  heldOut: {
+    type: "integer",
+    minimum: 0,
+    maximum: 64,
+    description:
+      "Trajectories of other seeds, at other timesteps, on which the error of every closed-form fit is reported beside the predicted one; 1 unless said, 0 for none.",
+  },
   rows: {
     type: "integer",
     minimum: 1,

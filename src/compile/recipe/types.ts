@@ -59,6 +59,8 @@ export interface CalibrationSampling extends Sampling {
   readonly weights?: "uniform" | "measured";
   /** Share of the distance to neighbouring timesteps by which they are moved. */
   readonly jitter?: number;
+  /** Trajectories of other seeds and timesteps on which fits are priced a second time; 0 holds none out. */
+  readonly heldOut?: number;
   /** Positions kept per call of every value a pass wants some of. */
   readonly rows?: number;
   /** File of `diffpress calibrate` to take statistics from where it has them. */

@@ -45,7 +45,8 @@ export function dampedFactor(h: Float64Array, n: number, share: number): Float64
   }
 }
 
-function columns(a: Float64Array, rows: number, size: number, keep: Int32Array): Float64Array {
+/** Some columns of a matrix, in order. */
+export function columns(a: Float64Array, rows: number, size: number, keep: Int32Array): Float64Array {
   const out = new Float64Array(rows * keep.length);
   for (let r = 0; r < rows; r++)
     for (const [i, k] of keep.entries()) out[r * keep.length + i] = a[r * size + k]!;

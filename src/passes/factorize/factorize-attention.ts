@@ -2,11 +2,13 @@ import type { GramRequest, Statistics } from "../../calibrate/statistics/types.t
 import type { Graph, NodeId } from "../../ir/graph.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import { type Tensor, tensorBytes } from "../../ir/tensor.ts";
+import type { LayerError } from "../../numeric/quantize/error.ts";
 import { elementsOf } from "../../runtime/kernels/elements.ts";
 import { type HeadTensors, narrowedScores, narrowedValues } from "../../runtime/kernels/narrow-heads.ts";
 import { optionPattern } from "../option-pattern.ts";
 import { leftLines } from "../preview-text.ts";
 import { type Decision, definePass, type PassContext } from "../pass.ts";
+import { heldOutField, heldOutInputs } from "../held-out.ts";
 import { gramRequest, inputsOf } from "../quantize/grams.ts";
 import {
   type AttentionSite,
@@ -21,6 +23,7 @@ import {
   writeHeads,
 } from "./attention.ts";
 import { previewAttention } from "./preview-attention.ts";
+import { type HeldFrom, heldScores, heldValues } from "./attention-held-out.ts";
 import { decideWeighting } from "./ranks.ts";
 
 /** Options of `factorize-attention`. */
@@ -96,6 +99,8 @@ interface Change {
   readonly rank: number;
   /** Relative error as predicted. */
   readonly error: number;
+  /** Errors on held-out inputs. */
+  heldOut(from: HeldFrom): Promise<LayerError | null>;
   readonly before: number;
   readonly after: number;
   write(edits: Edits, patch: PatchBuilder): void;
@@ -129,6 +134,13 @@ async function scores(
     width,
     rank,
     error: tail[rank]!,
+    heldOut: async (from) =>
+      await heldScores(
+        { layer: s.q, before: q, after: made.q },
+        { layer: s.k, before: k, after: made.k },
+        { heads, width, rank },
+        from,
+      ),
     before: headBytes(s.q) + headBytes(s.k),
     after: bytesOf(made.q.weight, made.q.bias, made.k.weight, made.k.bias),
     write(edits, patch) {
@@ -166,6 +178,8 @@ async function values(
     width,
     rank,
     error: signal! > 0 ? noise! / signal! : 0,
+    heldOut: async (from) =>
+      await heldValues(v, { layer: out, tensors: output }, { heads, width, rank }, from),
     before: headBytes(s.v) + headBytes(out),
     after: bytesOf(made.v.weight, made.v.bias, made.output),
     write(edits, patch) {
@@ -177,7 +191,7 @@ async function values(
   };
 }
 
-function decisionOn(s: AttentionSite, c: Change): Decision {
+function decisionOn(s: AttentionSite, c: Change, other: LayerError | null): Decision {
   const base = { node: s.node.name, rule: c.rule, from: `width ${c.width}`, to: `width ${c.rank}` };
   if (c.rank >= c.width)
     return { ...base, kind: "skipped", why: "narrower heads would lose more than the budget allows" };
@@ -186,7 +200,9 @@ function decisionOn(s: AttentionSite, c: Change): Decision {
     kind: "applied",
     bytesBefore: c.before,
     bytesAfter: c.after,
-    ...(c.error > 0 && { error: { metric: "sqnr-db", value: -10 * Math.log10(c.error) } }),
+    ...(c.error > 0 && {
+      error: { metric: "sqnr-db", value: -10 * Math.log10(c.error), ...heldOutField([other]) },
+    }),
   };
 }
 
@@ -277,6 +293,10 @@ sampled all inputs count alike, and the report says so.`,
       o,
       ctx,
     );
+    const held = await heldOutInputs(
+      observed(sites, o).map((l) => gramRequest(graph, ctx.shapes(), l.layer)),
+      ctx,
+    );
     const patch = new PatchBuilder(graph, PASS);
     const edits: Edits = { inputs: new Map() };
     const scales = new Map<NodeId, number>();
@@ -287,7 +307,9 @@ sampled all inputs count alike, and the report says so.`,
       if (wantsValues(o) && typeof s.out === "string")
         ctx.decide({ node: s.node.name, kind: "skipped", rule: "values", why: s.out });
       for (const c of changes) {
-        ctx.decide(decisionOn(s, c));
+        const narrowed = held !== null && c.rank < c.width;
+        const other = narrowed ? await c.heldOut({ held, reader: ctx.reader }) : null;
+        ctx.decide(decisionOn(s, c, other));
         if (c.rank >= c.width) continue;
         c.write(edits, patch);
         if (c.rule === "scores") scales.set(s.node.id, scaleOf(s));

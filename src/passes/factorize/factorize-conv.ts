@@ -1,11 +1,14 @@
 import { elementCount } from "../../ir/dtype.ts";
+import type { Statistics } from "../../calibrate/statistics/types.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import { type Tensor, tensorBytes } from "../../ir/tensor.ts";
 import type { TuckerRanks } from "../../numeric/factorize/tucker.ts";
+import type { LayerError } from "../../numeric/quantize/error.ts";
 import { elementsOf } from "../../runtime/kernels/elements.ts";
 import { type TuckerTensors, tuckerSpectraTensors } from "../../runtime/kernels/factor-tucker.ts";
 import { leftLines } from "../preview-text.ts";
+import { heldOutError, heldOutField, heldOutInputs } from "../held-out.ts";
 import { type Decision, definePass, type PassContext } from "../pass.ts";
 import { type Candidate, flopsOf, obstacle } from "./allocate.ts";
 import { type Lengths, lengthsOf } from "./lengths.ts";
@@ -189,9 +192,24 @@ interface Written {
   readonly bytes: number;
 }
 
-async function explain(w: Written, o: FactorizeConvOptions, ctx: PassContext): Promise<Decision> {
+/** Error of a convolution on held-out inputs. */
+async function heldError(w: Written, held: Statistics | null, ctx: PassContext): Promise<LayerError | null> {
+  if (held === null) return null;
+  const { node, tensor } = w.conv.site.layer;
+  const after = await tuckerWeight(w.conv, w.factors, ctx.reader);
+  const layer = { name: node.name, outAxis: 0, before: tensor, after, shift: w.factors.correction };
+  return await heldOutError(layer, held, ctx.reader);
+}
+
+async function explain(
+  w: Written,
+  held: Statistics | null,
+  o: FactorizeConvOptions,
+  ctx: PassContext,
+): Promise<Decision> {
   const { channels, outputs, taps } = sizesOf(w.conv);
   const [noise, signal] = o.score ? await doubles(w.factors.figures, ctx) : [0, 0];
+  const other = o.score ? await heldError(w, held, ctx) : null;
   return {
     node: w.conv.site.layer.node.name,
     kind: "applied",
@@ -200,7 +218,9 @@ async function explain(w: Written, o: FactorizeConvOptions, ctx: PassContext): P
     to: `ranks ${w.ranks.output}, ${w.ranks.input}`,
     bytesBefore: tensorBytes(w.conv.site.layer.tensor),
     bytesAfter: w.bytes,
-    ...(noise! > 0 && { error: { metric: "sqnr-db", value: 10 * Math.log10(signal! / noise!) } }),
+    ...(noise! > 0 && {
+      error: { metric: "sqnr-db", value: 10 * Math.log10(signal! / noise!), ...heldOutField([other]) },
+    }),
   };
 }
 
@@ -276,7 +296,11 @@ cannot be sampled get the plain HOSVD, and the report says so.`,
       const factors = tuckerOf(conv, ranks);
       written.push({ conv, ranks, factors, bytes: writeTucker(graph, patch, conv, factors) });
     }
+    const held = await heldOutInputs(
+      o.score ? written.map((w) => inputRequest(graph, w.conv.site, ctx)) : [],
+      ctx,
+    );
     patch.apply();
-    for (const d of await Promise.all(written.map((w) => explain(w, o, ctx)))) ctx.decide(d);
+    for (const d of await Promise.all(written.map((w) => explain(w, held, o, ctx)))) ctx.decide(d);
   },
 });

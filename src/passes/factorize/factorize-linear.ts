@@ -1,12 +1,15 @@
 import { elementCount } from "../../ir/dtype.ts";
+import type { Statistics } from "../../calibrate/statistics/types.ts";
 import type { Dense } from "../../ir/evaluator.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import { type Tensor, tensorBytes } from "../../ir/tensor.ts";
+import type { LayerError } from "../../numeric/quantize/error.ts";
 import { elementsOf } from "../../runtime/kernels/elements.ts";
 import type { LowRankTensors } from "../../runtime/kernels/factor-low-rank.ts";
 import { spectrumTensor } from "../../runtime/kernels/weighed-spectrum.ts";
 import { leftLines } from "../preview-text.ts";
+import { heldOutError, heldOutField, heldOutInputs } from "../held-out.ts";
 import { type Decision, definePass, type PassContext } from "../pass.ts";
 import { type Candidate, flopsOf, obstacle } from "./allocate.ts";
 import { type Lengths, lengthsOf } from "./lengths.ts";
@@ -168,15 +171,49 @@ async function ranksOf(
   );
 }
 
+/** A group that was written as its factors. */
+interface Written {
+  readonly group: Group;
+  readonly rank: number;
+  readonly factors: LowRankTensors;
+  readonly bytes: readonly number[];
+}
+
+/** Errors of a group's layers on held-out inputs. */
+async function heldErrors(
+  w: Written,
+  held: Statistics | null,
+  ctx: PassContext,
+): Promise<(LayerError | null)[]> {
+  const { first, seconds, corrections } = w.factors;
+  const out: (LayerError | null)[] = [];
+  for (const [i, site] of w.group.sites.entries()) {
+    if (held === null) {
+      out.push(null);
+      continue;
+    }
+    const layer = {
+      name: site.layer.node.name,
+      outAxis: site.form === "KN" ? 1 : 0,
+      before: site.layer.tensor,
+      after: await standsFor(site, first, seconds[i]!, ctx.reader),
+      shift: corrections[i] ?? null,
+    };
+    out.push(await heldOutError(layer, held, ctx.reader));
+  }
+  return out;
+}
+
 /** Decisions on the layers of a group. */
 async function explain(
-  g: Group,
-  rank: number,
-  made: { readonly factors: LowRankTensors; readonly bytes: readonly number[] },
+  w: Written,
+  held: Statistics | null,
   o: FactorizeLinearOptions,
   ctx: PassContext,
 ): Promise<Decision[]> {
-  const figures = o.score ? await doubles(made.factors.figures, ctx) : null;
+  const { group: g, rank, factors } = w;
+  const figures = o.score ? await doubles(factors.figures, ctx) : null;
+  const others = await heldErrors(w, o.score ? held : null, ctx);
   return g.sites.map((site, i) => {
     const [noise, signal] = figures === null ? [0, 0] : [figures[2 * i]!, figures[2 * i + 1]!];
     return {
@@ -186,8 +223,10 @@ async function explain(
       from: `${site.rows}×${site.columns}`,
       to: `rank ${rank}`,
       bytesBefore: tensorBytes(site.layer.tensor),
-      bytesAfter: made.bytes[i]!,
-      ...(noise > 0 && { error: { metric: "sqnr-db", value: 10 * Math.log10(signal / noise) } }),
+      bytesAfter: w.bytes[i]!,
+      ...(noise > 0 && {
+        error: { metric: "sqnr-db", value: 10 * Math.log10(signal / noise), ...heldOutField([others[i]!]) },
+      }),
     };
   });
 }
@@ -258,7 +297,7 @@ report says so.`,
     decideLengths(lengths, ctx);
     const ranks = await ranksOf(groups, lengths, o, ctx);
     const patch = new PatchBuilder(graph, PASS);
-    const written: { group: Group; rank: number; factors: LowRankTensors; bytes: number[] }[] = [];
+    const written: Written[] = [];
     for (const [i, group] of groups.entries()) {
       const rank = ranks[i];
       if (rank === null || rank === undefined) continue;
@@ -270,8 +309,13 @@ report says so.`,
       const factors = factorsOf(group, rank);
       written.push({ group, rank, factors, bytes: writeFactors(graph, patch, group, factors) });
     }
+    const sites = o.score ? written.flatMap((w) => [...w.group.sites]) : [];
+    const held = await heldOutInputs(
+      sites.map((s) => inputRequest(graph, s, ctx)),
+      ctx,
+    );
     patch.apply();
-    const lines = await Promise.all(written.map((w) => explain(w.group, w.rank, w, o, ctx)));
+    const lines = await Promise.all(written.map((w) => explain(w, held, o, ctx)));
     for (const d of lines.flat()) ctx.decide(d);
   },
 });

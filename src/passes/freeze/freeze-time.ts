@@ -2,10 +2,11 @@ import { fail } from "../../diagnostics/index.ts";
 import { anatomy } from "../../ir/anatomy/index.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import { definePass, type PassContext } from "../pass.ts";
-import { createLookup, tooClose } from "./lookup.ts";
+import { createLookup } from "./lookup.ts";
 import { previewFreezing } from "./preview.ts";
+import { timeIndex, tooClose } from "./time-index.ts";
 import { openLength, tablesOf } from "./tables.ts";
-import { type Frozen, tableBytes, timePath } from "./time-path.ts";
+import { type Frozen, frozenPath, staticRest, tableBytes } from "./path.ts";
 
 /** Options of `freeze-time`. */
 export interface FreezeTimeOptions {
@@ -93,9 +94,10 @@ everywhere; where it answers it is exact up to float rounding.`,
     if (input === undefined || dims === null || dtype === null || dims.length > 1)
       return skip("no graph input was recognised as a timestep, one per run or one per sample");
     if (tooClose(timesteps, dtype)) fail("TIMESTEPS_TOO_CLOSE", { timesteps: list(timesteps), dtype });
-    const path = timePath(graph, shapes, input.value, (value) =>
-      ctx.decide({ node: value, kind: "skipped", rule: "freeze-time", why: "its shape is not known" }),
-    );
+    const inputs = new Set([input.value]);
+    const path = frozenPath(graph, shapes, { inputs, rest: (value) => staticRest(shapes, value) });
+    for (const node of path.open)
+      ctx.decide({ node, kind: "skipped", rule: "freeze-time", why: "its shape is not known" });
     if (path.frontier.length === 0) return skip("no weights depend on the timestep alone");
     const bytes = tableBytes(path.frontier, timesteps.length);
     if (bytes >= path.bytes && !o.always)
@@ -106,7 +108,14 @@ everywhere; where it answers it is exact up to float rounding.`,
     if ("mixed" in rows)
       return skip(`rows of "${rows.mixed}" depend on other timesteps of the batch than their own`);
     const patch = new PatchBuilder(graph, "freeze-time");
-    const lookup = createLookup({ graph, shapes, patch, timestep: input.value, timesteps });
+    const lookup = createLookup({
+      graph,
+      shapes,
+      patch,
+      count: timesteps.length,
+      prefix: "time",
+      ...timeIndex({ graph, shapes, patch, timestep: input.value, timesteps }),
+    });
     const written = path.frontier.map((f: Frozen) => {
       const { name } = graph.value(f.value);
       const value = lookup.value(f, rows.get(f.value)!, name);

@@ -1,18 +1,19 @@
 import { denseFrom, floats } from "../../calibrate/dense.ts";
 import { dimSymbols, isUnknown, substitute } from "../../ir/dim.ts";
 import { type DType, elementCount } from "../../ir/dtype.ts";
+import type { Dense } from "../../ir/evaluator.ts";
 import { Graph, IdSource, type Model, type Node, type Value, type ValueId } from "../../ir/graph.ts";
 import type { InferredShapes } from "../../ir/infer.ts";
 import { i64Tensor } from "../../ir/tensor.ts";
 import type { Dim } from "../../ir/types.ts";
 import type { PassContext } from "../pass.ts";
-import type { TimePath } from "./time-path.ts";
+import type { FrozenPath } from "./path.ts";
 
-/** Rows of one value: row i belongs to timestep i. */
+/** Rows of values: row i belongs to timestep or condition i. */
 export type Rows = ReadonlyMap<ValueId, Float32Array>;
 
-/** Rows that differ by more than this share of the table's largest value do not depend on their timestep alone. */
-const SAME_ROW = 1e-5;
+/** Rows that differ by more than this share of the table's largest value do not depend on what they belong to alone. */
+export const SAME_ROW = 1e-5;
 
 /** What evaluating a time path needs. */
 export interface TimeInput {
@@ -21,10 +22,20 @@ export interface TimeInput {
   readonly dims: readonly Dim[];
 }
 
-/** Every symbol of a dim set to one length. */
-function fixed(d: Dim, length: number): number {
-  const n = substitute(d, Object.fromEntries(dimSymbols(d).map((s) => [s, length])));
-  if (typeof n !== "number") throw new Error(`a dim of the time path stays open: ${String(n)}`);
+/** Lengths of symbolic dims. */
+export type SymbolLengths = (symbol: string) => number;
+
+/** An input of a path. */
+export interface PathInput {
+  readonly value: ValueId;
+  readonly dtype: DType;
+  readonly dims: readonly Dim[];
+}
+
+/** A dim with its symbols set to their lengths. */
+function fixed(d: Dim, lengths: SymbolLengths): number {
+  const n = substitute(d, Object.fromEntries(dimSymbols(d).map((s) => [s, lengths(s)])));
+  if (typeof n !== "number") throw new Error(`a dim of a frozen path stays open: ${String(n)}`);
   return n;
 }
 
@@ -39,22 +50,27 @@ function lengthsOf(node: Node, shapes: InferredShapes): readonly Dim[] | null {
 const measures = (node: Node): boolean => node.domain === "" && (node.op === "Shape" || node.op === "Size");
 
 /** The value whose lengths the path needs and nobody knows; `null` when all are known. */
-export function openLength(path: TimePath, ctx: PassContext): string | null {
+export function openLength(path: FrozenPath, ctx: PassContext): string | null {
   const open = path.nodes.find(
     (n) => measures(n) && (n.op === "Size" || lengthsOf(n, ctx.shapes()) === null),
   );
   return open === undefined ? null : ctx.model.graph.value(open.inputs[0]!).name;
 }
 
-/** The time path as a model with the timestep as its only input; symbolic dims have `length`. */
-function fragment(path: TimePath, input: TimeInput, length: number, ctx: PassContext): Model {
+/** A path as a model with nothing but its inputs. */
+function fragment(
+  path: FrozenPath,
+  inputs: readonly PathInput[],
+  lengths: SymbolLengths,
+  ctx: PassContext,
+): Model {
   const { graph } = ctx.model;
   const shapes = ctx.shapes();
   const values = new Map<ValueId, Value>();
   const nodes = path.nodes.filter((node) => {
     if (!measures(node)) return true;
     const out = node.outputs[0]!;
-    const numbers = lengthsOf(node, shapes)!.map((d) => fixed(d, length));
+    const numbers = lengthsOf(node, shapes)!.map((d) => fixed(d, lengths));
     values.set(out, { ...graph.value(out), producer: null, init: i64Tensor(numbers) });
     return false;
   });
@@ -62,43 +78,60 @@ function fragment(path: TimePath, input: TimeInput, length: number, ctx: PassCon
     for (const i of node.inputs) if (i !== null && !values.has(i)) values.set(i, graph.value(i));
     for (const o of node.outputs) if (o !== null) values.set(o, { ...graph.value(o), type: shapes.type(o) });
   }
-  const dims = input.dims.map((d) => fixed(d, length));
-  values.set(input.timestep, {
-    ...graph.value(input.timestep),
-    type: { kind: "tensor", dtype: input.dtype, shape: dims },
-  });
+  for (const { value, dtype, dims } of inputs)
+    values.set(value, {
+      ...graph.value(value),
+      type: { kind: "tensor", dtype, shape: dims.map((d) => fixed(d, lengths)) },
+    });
+  const fed = new Set(inputs.map((i) => i.value));
   // Declared shapes hold symbols that this fragment has numbers for.
   const body = new Graph({
     ids: new IdSource(),
-    name: "time",
+    name: "frozen",
     nodes,
     values: [...values.values()].map((v) =>
-      v.type?.kind === "tensor" && v.id !== input.timestep ? { ...v, type: { ...v.type, shape: null } } : v,
+      v.type?.kind === "tensor" && !fed.has(v.id) ? { ...v, type: { ...v.type, shape: null } } : v,
     ),
-    inputs: [input.timestep],
+    inputs: [...fed],
     outputs: path.frontier.map((f) => f.value),
   });
   return { ...ctx.model, graph: body, functions: [], meta: {} };
 }
 
-/** Values of the frontier at some timesteps fed at once; each has as many rows as the model makes. */
+/** Values of a path's frontier on some inputs; each has as many rows as the model makes. */
+export async function runPath(
+  path: FrozenPath,
+  feeds: readonly { readonly input: PathInput; readonly data: Dense }[],
+  lengths: SymbolLengths,
+  ctx: PassContext,
+): Promise<Map<ValueId, Float32Array>> {
+  const { graph } = ctx.model;
+  const model = fragment(
+    path,
+    feeds.map((f) => f.input),
+    lengths,
+    ctx,
+  );
+  const fed = new Map(feeds.map(({ input, data }) => [graph.value(input.value).name, data]));
+  const found = await ctx.evaluator.run(model, fed);
+  return new Map(path.frontier.map((f) => [f.value, floats(found.get(graph.value(f.value).name)!)]));
+}
+
 async function run(
-  path: TimePath,
+  path: FrozenPath,
   input: TimeInput,
   times: readonly number[],
   ctx: PassContext,
 ): Promise<Map<ValueId, Float32Array>> {
-  const model = fragment(path, input, times.length, ctx);
-  const dims = input.dims.map((d) => fixed(d, times.length));
-  const { name } = ctx.model.graph.value(input.timestep);
+  const lengths = (): number => times.length;
+  const dims = input.dims.map((d) => fixed(d, lengths));
   const filled = Array.from({ length: elementCount(dims) }, (_, i) => times[i % times.length]!);
-  const found = await ctx.evaluator.run(model, new Map([[name, denseFrom(input.dtype, dims, filled)]]));
-  return new Map(
-    path.frontier.map((f) => [f.value, floats(found.get(ctx.model.graph.value(f.value).name)!)]),
-  );
+  const data = denseFrom(input.dtype, dims, filled);
+  return await runPath(path, [{ input: { ...input, value: input.timestep }, data }], lengths, ctx);
 }
 
-function differs(a: Float32Array, b: Float32Array, limit: number): boolean {
+/** Whether two arrays differ by more than a limit anywhere. */
+export function differs(a: Float32Array, b: Float32Array, limit: number): boolean {
   for (let i = 0; i < a.length; i++) if (!(Math.abs(a[i]! - b[i]!) <= limit)) return true;
   return false;
 }
@@ -108,7 +141,7 @@ function differs(a: Float32Array, b: Float32Array, limit: number): boolean {
  * others they must come out the same. Returns the name of the first value where they do not.
  */
 export async function tablesOf(
-  path: TimePath,
+  path: FrozenPath,
   input: TimeInput,
   timesteps: readonly number[],
   ctx: PassContext,

@@ -4,18 +4,20 @@ import { cloneModel } from "../../ir/clone.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { modelBytes } from "../../ir/weights.ts";
 import { removeDead } from "../clean/remove-dead.ts";
+import { heldOutField } from "../held-out.ts";
 import { optionPattern } from "../option-pattern.ts";
 import type { PassContext } from "../pass.ts";
 import { spreadOverCalls, unitsAt } from "./allocate.ts";
 import { removeUnits, shapeErrors } from "./apply.ts";
 import { flopCount, lengthsOf } from "./flops.ts";
-import { type Cut, countsOf, levelsOf, readerAt } from "./levels.ts";
+import { type Cut, countsOf, levelsOf } from "./levels.ts";
 import { measured } from "./measure.ts";
 import type { PruneOptions, Scope } from "./options.ts";
 import { rank } from "./rank.ts";
 import { gramsOf, readersOf } from "./readers.ts";
+import type { Original } from "./prefix.ts";
+import { type ReaderError, refit } from "./refit.ts";
 import { removalOf } from "./removal.ts";
-import { repaired } from "./repair.ts";
 
 /** True when options look at the inputs of layers. */
 export function needsData(o: Pick<PruneOptions, "score" | "repair" | "allocate">): boolean {
@@ -101,11 +103,15 @@ async function cutsOf(
 }
 
 /** One line per group that lost units. */
-function report(cut: Cut, count: number, o: PruneOptions, ctx: PassContext): void {
-  const { group, readers } = cut;
+function report(
+  { group }: Cut,
+  count: number,
+  errors: readonly ReaderError[] | undefined,
+  ctx: PassContext,
+): void {
   const n = group.units.length;
-  const noise = readers?.reduce((sum, r) => sum + readerAt(r, cut.order, count, o).noise, 0);
-  const signal = readers?.reduce((sum, r) => sum + r.signal, 0);
+  const noise = errors?.reduce((sum, e) => sum + e.predicted.noise, 0);
+  const signal = errors?.reduce((sum, e) => sum + e.predicted.signal, 0);
   const value = noise === undefined ? null : 10 * Math.log10(signal! / Math.max(noise, Number.MIN_VALUE));
   ctx.decide({
     node: group.name,
@@ -114,21 +120,32 @@ function report(cut: Cut, count: number, o: PruneOptions, ctx: PassContext): voi
     ...(group.mixed !== null && { why: `approximate: ${group.mixed}` }),
     from: `${n} × ${group.width}`,
     to: `${n - count} × ${group.width}`,
-    ...(value !== null && { error: { metric: "sqnr-db", value: Number(value.toFixed(2)) } }),
+    ...(value !== null && {
+      error: {
+        metric: "sqnr-db",
+        value: Number(value.toFixed(2)),
+        ...heldOutField(errors!.map((e) => e.heldOut)),
+      },
+    }),
   });
 }
 
 /** FLOPs in millions, for messages. */
 const mega = (n: number): string => `${(n / 1e6).toFixed(1)} MFLOP`;
 
+/** What one round works from. */
+interface Start {
+  /** FLOPs that may stay. */
+  readonly limit: number;
+  readonly statistics: Statistics | null;
+  readonly original: Original;
+  /** Whether rounds before have removed something. */
+  readonly compressed: boolean;
+}
+
 /** What one round leaves. */
-async function round(
-  o: PruneOptions,
-  scope: Scope,
-  limit: number,
-  statistics: Statistics | null,
-  ctx: PassContext,
-): Promise<void> {
+async function round(start: Start, o: PruneOptions, scope: Scope, ctx: PassContext): Promise<void> {
+  const { limit, statistics, original, compressed } = start;
   const { model } = ctx;
   const analysis = pruneAnalysis(model, ctx.shapes());
   const flops = flopCount(ctx, analysis, lengthsOf(ctx, o.dims).lengths);
@@ -149,8 +166,9 @@ async function round(
     });
     return;
   }
-  removeUnits(model, analysis, units, repaired(cuts, counts, o, model.graph));
-  for (const [i, cut] of cuts.entries()) if (counts[i]! > 0) report(cut, counts[i]!, o, ctx);
+  const { overrides, errors } = await refit({ analysis, cuts, counts, original, compressed }, o, ctx);
+  removeUnits(model, analysis, units, overrides);
+  for (const [i, cut] of cuts.entries()) if (counts[i]! > 0) report(cut, counts[i]!, errors.get(cut), ctx);
   await removeDead.run(model.graph, {}, { ...ctx, decide: () => {} });
 }
 
@@ -161,13 +179,15 @@ export async function prune(graph: Graph, o: PruneOptions, scope: Scope, ctx: Pa
   const { lengths, assumed } = lengthsOf(ctx, o.dims);
   const { total } = flopCount(ctx, analysis, lengths);
   const bytes = modelBytes(ctx.model);
+  const original = { model: cloneModel(ctx.model), shapes: ctx.shapes() };
   for (let r = 1; r <= o.rounds; r++) {
     let { statistics } = ctx;
     if (r > 1) {
       const request = requestFor(graph, o, scope, ctx);
       statistics = request === null ? null : await ctx.collect(request);
     }
-    await round(o, scope, total * (1 - (o.ratio * r) / o.rounds), statistics, ctx);
+    const limit = total * (1 - (o.ratio * r) / o.rounds);
+    await round({ limit, statistics, original, compressed: r > 1 }, o, scope, ctx);
   }
   const after = flopCount(ctx, pruneAnalysis(ctx.model, ctx.shapes()), lengths).total;
   const want = total * (1 - o.ratio);

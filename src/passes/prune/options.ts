@@ -14,6 +14,7 @@ export interface PruneOptions {
   repair: boolean;
   allocate: Allocation;
   rounds: number;
+  packages: number;
   most: number;
   align: number;
   damp: number;
@@ -64,6 +65,14 @@ export function pruneSchema(ratio: number, more: JsonSchema = {}): JsonSchema {
         maximum: 16,
         default: 1,
         description: "Rounds of scoring, removing a part, sampling anew and repairing.",
+      },
+      packages: {
+        type: "integer",
+        minimum: 1,
+        maximum: 64,
+        default: 4,
+        description:
+          "Parts in which layers are refitted, in the order they run: those of a later part on what the earlier ones leave of their inputs, towards the original's outputs. Each part but the first costs two trajectories; 1 refits all on the inputs before the cut.",
       },
       most: {
         type: "number",

@@ -1,50 +1,35 @@
 import { callWeights } from "../../calibrate/switchboard.ts";
 import { cloneModel } from "../../ir/clone.ts";
 import { graphCost } from "../../ir/cost.ts";
-import type { Graph, Model, NodeId, ValueId } from "../../ir/graph.ts";
-import { PatchBuilder } from "../../ir/patch.ts";
-import { f32Tensor } from "../../ir/tensor.ts";
+import type { Model, NodeId, ValueId } from "../../ir/graph.ts";
 import { removeDead } from "../clean/remove-dead.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { type Branch, residualBranches } from "./branches.ts";
 import { lengthsOf } from "./flops.ts";
 import { previewBlocks } from "./preview-blocks.ts";
+import {
+  putStub,
+  type Stub,
+  type StubKind,
+  type StubSources,
+  stubCrossings,
+  stubFlops,
+  stubOf,
+  stubValues,
+} from "./stub.ts";
 
 /** Options of `prune-blocks`. */
 export interface PruneBlocksOptions {
   ratio: number;
-  stub: "mean" | "none";
+  stub: StubKind;
+  rank: number;
   calls: number;
-}
-
-/** Mean of what a branch adds, per channel and weighted over calls; `null` when it was not observed. */
-function meanOf(b: Branch, ctx: PassContext): Float32Array | null {
-  const found = ctx.statistics?.value(ctx.model.graph.value(b.branch).name);
-  if (found === undefined || ctx.statistics === null) return null;
-  const calls = ctx.statistics.calls.length;
-  return Float32Array.from({ length: found.channels }, (_, c) => {
-    let sum = 0;
-    for (let i = 0; i < calls; i++) sum += found.mean[i * found.channels + c]! / calls;
-    return sum;
-  });
-}
-
-/** Replaces what a branch adds by its mean, or by nothing. */
-function without(graph: Graph, b: Branch, mean: Float32Array | null): void {
-  const patch = new PatchBuilder(graph, "prune-blocks");
-  const [out] = b.node.outputs;
-  if (mean === null) patch.redirect(out!, b.stream).remove(b.node.id);
-  else {
-    const shape = b.axis === 1 ? [mean.length, 1, 1] : [mean.length];
-    const shift = patch.constant(f32Tensor(mean, shape), `${b.node.name}_mean`);
-    patch.replace(b.node, { inputs: [b.stream, shift] });
-  }
-  patch.apply();
 }
 
 interface Priced {
   readonly branch: Branch;
-  readonly mean: Float32Array | null;
+  readonly stub: Stub;
+  /** FLOPs that go with the whole branch, less what its stub takes. */
   readonly flops: number;
   /** Σ error / signal over calls. */
   readonly harm: number;
@@ -69,10 +54,19 @@ async function price(
   ];
   const weights = callWeights(calls.map((i) => oracle.calls[i]!));
   const out: Priced[] = [];
-  for (const branch of residualBranches(ctx.model.graph, ctx.shapes())) {
-    const mean = o.stub === "mean" ? meanOf(branch, ctx) : null;
+  const { graph } = ctx.model;
+  const branches = residualBranches(graph, ctx.shapes());
+  const sources: StubSources = {
+    statistics: ctx.statistics,
+    crossed:
+      o.stub === "low-rank" && ctx.statistics !== null
+        ? await ctx.collectCross(stubCrossings(graph, branches, ctx.statistics), ctx.model)
+        : null,
+  };
+  for (const branch of branches) {
+    const stub = stubOf(graph, branch, o, sources);
     const copy: Model = cloneModel(ctx.model);
-    without(copy.graph, branch, mean);
+    putStub(copy.graph, branch, stub);
     const { signal, noise } = await oracle.errors(copy, calls);
     const harm = noise.reduce(
       (sum, e, i) => sum + (weights[i]! * e) / Math.max(signal[i]!, Number.MIN_VALUE),
@@ -80,9 +74,11 @@ async function price(
     );
     out.push({
       branch,
-      mean,
+      stub,
       harm,
-      flops: branch.inner.reduce((s, id) => s + (flops.get(id)?.flops ?? 0), 0),
+      flops:
+        branch.inner.reduce((s, id) => s + (flops.get(id)?.flops ?? 0), 0) -
+        stubFlops(stub, flops.get(branch.node.id)?.flops ?? 0),
     });
   }
   return out;
@@ -94,10 +90,17 @@ export const pruneBlocks = definePass<PruneBlocksOptions>({
   summary: "Removes whole residual branches, those that matter least to the output for what they cost",
   doc: `A residual branch is what an addition adds to the value it was computed from: the inside of a residual block, an
 attention, a feed-forward. Each is left out once, on its own, and the network's output along sampled trajectories is
-compared with the original's; those with the least error per saved FLOP go until the ratio is met. With \`stub: mean\`
-the mean of what a branch added, per channel along the trajectory, stays in its place. Blocks that change the width of
-their stream stay, and so do those that something else reads from, be it a shape. Without samples nothing is removed. Errors of single branches do not add up once many are gone:
-more than a tenth of the FLOPs is rarely worth it without training.`,
+compared with the original's; those with the least error per saved FLOP go until the ratio is met, what the stub takes
+counted. Blocks that change the width of their stream stay, and so do those that something else reads from, be it a shape.
+Without samples nothing is removed. Errors of single branches do not add up once many are gone: more than a tenth of the
+FLOPs is rarely worth it without training.
+
+A \`stub\` stays in the place of a branch: the affine map of its input that comes closest to what it added along the
+trajectory, in closed form. \`low-rank\` is the best map of \`rank\` (two small layers), \`affine\` a factor and an offset per
+channel, \`mean\` the offset alone. Errors count relative to what the branch adds at each step, so that branches which are
+silent at some steps are not heard at them. With one branch out at a time, over the branches of the bundled transformer,
+nothing in its place leaves 26.4 dB of the output (mean over branches and steps), the mean 26.8, affine stubs 27.3 and maps of
+rank 16 32.3; on six branches of the U-Net it is 35.4, 36.9, 37.1 and 38.0.`,
   effect: "lossy",
   minSqnrDb: 0,
   options: {
@@ -112,9 +115,17 @@ more than a tenth of the FLOPs is rarely worth it without training.`,
         description: "Share of the graph's FLOPs to take away; the last branch that would exceed it stays.",
       },
       stub: {
-        enum: ["mean", "none"],
-        default: "mean",
-        description: "What stays in place of a branch: the mean of what it added per channel, or nothing.",
+        enum: ["low-rank", "affine", "mean", "none"],
+        default: "low-rank",
+        description:
+          "What stays in place of a branch: a map of its input of `rank`, a factor and an offset per channel, the mean of what it added per channel, or nothing.",
+      },
+      rank: {
+        type: "integer",
+        minimum: 1,
+        maximum: 256,
+        default: 16,
+        description: "Rank of the maps that `stub: low-rank` puts in place of branches.",
       },
       calls: {
         type: "integer",
@@ -125,14 +136,9 @@ more than a tenth of the FLOPs is rarely worth it without training.`,
       },
     },
   },
-  version: 1,
+  version: 2,
   wantsStatistics(graph, o, ctx) {
-    if (o.stub === "none") return null;
-    const values = residualBranches(graph, ctx.shapes()).map((b) => ({
-      name: graph.value(b.branch).name,
-      axis: b.axis,
-      rows: 0,
-    }));
+    const values = stubValues(graph, residualBranches(graph, ctx.shapes()), o.stub);
     return values.length === 0 ? null : { values, grams: [] };
   },
   wantsOracle: () => true,
@@ -149,30 +155,36 @@ more than a tenth of the FLOPs is rarely worth it without training.`,
     }
     const { lengths } = lengthsOf(ctx, {});
     const cost = graphCost(ctx.model, { shapes: ctx.shapes(), bindings: lengths });
-    const all = await price(o, cost.nodes, ctx);
+    const priced = await price(o, cost.nodes, ctx);
+    // A branch that takes less than its stub stays.
+    const all = priced.filter((p) => p.flops > 0);
     all.sort((a, b) => a.harm / a.flops - b.harm / b.flops || a.branch.node.id - b.branch.node.id);
     let left = cost.flops * o.ratio;
     const gone = new Set<NodeId>();
     const instead = new Map<ValueId, ValueId>();
-    for (const { branch, mean, harm } of all) {
+    for (const { branch, stub, harm } of all) {
       // Part of a branch that is gone.
       if (gone.has(branch.node.id)) continue;
       const inner = branch.inner.filter((id) => !gone.has(id));
-      const flops = inner.reduce((sum, id) => sum + (cost.nodes.get(id)?.flops ?? 0), 0);
+      const flops =
+        inner.reduce((sum, id) => sum + (cost.nodes.get(id)?.flops ?? 0), 0) -
+        stubFlops(stub, cost.nodes.get(branch.node.id)?.flops ?? 0);
       const goes = flops <= left;
       if (goes) {
         left -= flops;
         for (const id of inner) gone.add(id);
         let { stream } = branch;
         for (let next = instead.get(stream); next !== undefined; next = instead.get(stream)) stream = next;
-        without(graph, { ...branch, stream }, mean);
-        if (mean === null) instead.set(branch.node.outputs[0]!, stream);
+        putStub(graph, { ...branch, stream }, stub);
+        if (stub.kind === "none") instead.set(branch.node.outputs[0]!, stream);
       }
+      const lesser = stub.kind !== o.stub;
       ctx.decide({
         node: branch.node.name,
-        kind: goes ? "applied" : "skipped",
-        rule: mean === null ? "drop-branch" : "branch-mean",
+        kind: !goes ? "skipped" : lesser ? "downgraded" : "applied",
+        rule: stub.kind === "none" ? "drop-branch" : `branch-${stub.kind}`,
         ...(!goes && { why: "others cost the output less per saved operation" }),
+        ...(goes && lesser && { why: `what a stub of ${o.stub} is fitted to was not observed` }),
         error: { metric: "sqnr-db", value: decibels(o.calls, harm) },
       });
     }

@@ -31,7 +31,7 @@ see fewer elements, which no refit makes up for exactly. \`prune-structures\` ex
       description: "Widths inside residual blocks only, or those of residual streams too.",
     },
   }),
-  version: 1,
+  version: 2,
   wantsStatistics: (graph, o, ctx) => requestFor(graph, o, scopeOf(o), ctx),
   wantsOracle: (o) => needsData(o),
   preview: (_graph, o, ctx) => previewPruning(o, scopeOf(o), ctx),

@@ -28,7 +28,7 @@ export interface GroupReader {
 }
 
 /** The consumer as a layer with a weight. */
-function layerOf(graph: Graph, shapes: InferredShapes, consumer: Consumer): Layer | null {
+export function layerOf(graph: Graph, shapes: InferredShapes, consumer: Consumer): Layer | null {
   const node = graph.node(consumer.node);
   const role = weightRole(graph, shapes, node);
   const value = node.inputs[consumer.input]!;

@@ -4,7 +4,7 @@ import { isInteger } from "./fitting.ts";
 import type { Shared } from "./plan.ts";
 
 /** Over each layer, how many layers of a set lie between it and the inputs of the graph. */
-function depths(graph: Graph, layers: ReadonlySet<NodeId>): ReadonlyMap<NodeId, number> {
+export function layerDepths(graph: Graph, layers: ReadonlySet<NodeId>): ReadonlyMap<NodeId, number> {
   const ofValue = new Map<ValueId, number>();
   const ofLayer = new Map<NodeId, number>();
   for (const node of graph.nodes()) {
@@ -27,7 +27,7 @@ function depths(graph: Graph, layers: ReadonlySet<NodeId>): ReadonlyMap<NodeId, 
 export function stagesOf(graph: Graph, all: readonly Shared[], count: number): readonly Shared[][] {
   const integers = all.filter((s) => isInteger(s.format));
   if (count === 0 || integers.length === 0) return [[...all]];
-  const depth = depths(graph, new Set(integers.flatMap((s) => s.uses.map((u) => u.layer.node.id))));
+  const depth = layerDepths(graph, new Set(integers.flatMap((s) => s.uses.map((u) => u.layer.node.id))));
   const depthOf = (s: Shared): number => Math.min(...s.uses.map((u) => depth.get(u.layer.node.id)!));
   const byDepth = new Map<number, Shared[]>();
   for (const s of integers) byDepth.set(depthOf(s), [...(byDepth.get(depthOf(s)) ?? []), s]);

@@ -1,12 +1,16 @@
+import type { Statistics } from "../../calibrate/statistics/types.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import type { Tensor } from "../../ir/tensor.ts";
-import { transposed } from "../../numeric/linalg/product.ts";
+import { product, transposed, viewOf } from "../../numeric/linalg/product.ts";
+import type { LayerError } from "../../numeric/quantize/error.ts";
 import { inputSpectrum, rankFor } from "../../numeric/share/basis.ts";
 import { asF32, elementsOf } from "../../runtime/kernels/elements.ts";
 import { sizesOf } from "../../runtime/kernels/fit-inputs.ts";
 import { type BasisTensors, shareBasis } from "../../runtime/kernels/share-basis.ts";
 import { optionPattern } from "../option-pattern.ts";
+import { transposeTensor } from "../../runtime/kernels/transpose.ts";
+import { heldOutError, heldOutField, heldOutInputs } from "../held-out.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { leftLines } from "../preview-text.ts";
 import { gramRequest, inputsOf } from "../quantize/grams.ts";
@@ -78,13 +82,41 @@ function write(graph: Graph, patch: PatchBuilder, g: InputGroup, made: BasisTens
   }
 }
 
+/** Errors of a group's layers on held-out inputs. */
+async function heldErrors(
+  g: InputGroup,
+  made: BasisTensors,
+  held: Statistics,
+  ctx: PassContext,
+): Promise<(LayerError | null)[]> {
+  const read = async (t: Tensor): Promise<Float64Array> =>
+    Float64Array.from(asF32({ dtype: t.dtype, dims: t.dims, bytes: await ctx.reader.read(t) }));
+  const [columns, rank] = made.down.dims as [number, number];
+  const down = await read(made.down);
+  const out: (LayerError | null)[] = [];
+  for (const [i, l] of g.layers.entries()) {
+    const up = await read(made.ups[i]!);
+    const rows = up.length / rank;
+    const w = Float32Array.from(
+      product(viewOf(down, columns, rank), viewOf(transposed(up, rank, rows), rows, rank)),
+    );
+    const after = { dtype: "f32", dims: [columns, rows], bytes: new Uint8Array(w.buffer) } as const;
+    const before = l.tensor;
+    const turned = orderOf(l) === "KN" ? before : transposeTensor(before, [1, 0]);
+    const layer = { name: l.node.name, outAxis: 1, before: turned, after, shift: null };
+    out.push(await heldOutError(layer, held, ctx.reader));
+  }
+  return out;
+}
+
 async function decideOne(
   g: InputGroup,
   made: BasisTensors,
   rank: number,
-  bytes: readonly [number, number],
+  use: { readonly bytes: readonly [number, number]; readonly held: Statistics | null },
   ctx: PassContext,
 ): Promise<void> {
+  const { bytes, held } = use;
   const figures = elementsOf({
     dtype: "f64",
     dims: made.figures.dims,
@@ -107,6 +139,7 @@ async function decideOne(
     error: {
       metric: "sqnr-db",
       value: Math.round(1e4 * 10 * Math.log10(signal / Math.max(noise, 1e-300))) / 1e4,
+      ...heldOutField(held === null ? [] : await heldErrors(g, made, held, ctx)),
     },
   });
 }
@@ -173,7 +206,8 @@ predicted from the Gram matrix; embeddings see few different inputs, and it hold
         count: g.layers.length,
       });
     const patch = new PatchBuilder(graph, "share-bases");
-    const taken: (() => Promise<void>)[] = [];
+    const taken: ((held: Statistics | null) => Promise<void>)[] = [];
+    const asked: Layer[] = [];
     for (const g of groups) {
       const data = ctx.statistics === null ? null : inputsOf(g.layers, g.columns, ctx.statistics);
       if (data === null) {
@@ -190,9 +224,14 @@ predicted from the Gram matrix; embeddings see few different inputs, and it hold
       const weights = g.layers.map((l) => ({ tensor: l.tensor, order: orderOf(l) }));
       const made = shareBasis(weights, data.gram, { rank, damp: DAMP });
       write(graph, patch, g, made);
-      taken.push(() => decideOne(g, made, rank, [before, after], ctx));
+      asked.push(...g.layers);
+      taken.push((held) => decideOne(g, made, rank, { bytes: [before, after], held }, ctx));
     }
+    const held = await heldOutInputs(
+      asked.map((l) => gramRequest(graph, ctx.shapes(), l)),
+      ctx,
+    );
     patch.apply();
-    for (const say of taken) await say();
+    for (const say of taken) await say(held);
   },
 });

@@ -1,13 +1,14 @@
-import type { StatisticsRequest } from "../../calibrate/statistics/types.ts";
+import type { Statistics, StatisticsRequest } from "../../calibrate/statistics/types.ts";
 import { elementCount } from "../../ir/dtype.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
-import { tensorBytes } from "../../ir/tensor.ts";
+import { type Tensor, tensorBytes } from "../../ir/tensor.ts";
 import { patternOf } from "../../numeric/sparsify/pattern.ts";
 import { keptCount } from "../../numeric/sparsify/prune-weight.ts";
 import { reshapeTensor } from "../../runtime/kernels/reshape.ts";
 import { type SparsifiedTensors, sparsifyTensor } from "../../runtime/kernels/sparsify-weight.ts";
 import { flattened } from "../../targets/lower/weights.ts";
+import { heldOutError, heldOutField, heldOutInputs } from "../held-out.ts";
 import { type Decision, definePass, type PassContext } from "../pass.ts";
 import { gramRequest, inputsOf } from "../quantize/grams.ts";
 import { correctBias, layerBias } from "../quantize/layer-bias.ts";
@@ -29,6 +30,8 @@ interface Work {
   /** Whether the layer's inputs are known. */
   readonly informed: boolean;
   readonly kept: number;
+  /** What the bias gains; `null` where it stays. */
+  readonly shift: Tensor | null;
 }
 
 /** Puts the sparse form of a weight in its place. */
@@ -69,11 +72,17 @@ function write(
   if (bias !== null && made.correction !== null)
     correctBias(patch, bias, made.correction, `${name}.sparse_bias`);
   const pattern = patternOf(o.pattern, o.ratio);
-  return { shared: s, made, informed, kept: keptCount({ rows, columns }, { ...settings, pattern }) };
+  const kept = keptCount({ rows, columns }, { ...settings, pattern });
+  return { shared: s, made, informed, kept, shift: bias === null ? null : made.correction };
 }
 
 /** What is said about one weight. */
-async function lineOf(w: Work, o: SparsifyWeightsOptions, ctx: PassContext): Promise<Decision> {
+async function lineOf(
+  w: Work,
+  held: Statistics | null,
+  o: SparsifyWeightsOptions,
+  ctx: PassContext,
+): Promise<Decision> {
   const { uses } = w.shared;
   const { tensor, node } = uses[0]!.layer;
   const zeros = 1 - w.kept / elementCount(tensor.dims);
@@ -89,7 +98,23 @@ async function lineOf(w: Work, o: SparsifyWeightsOptions, ctx: PassContext): Pro
     bytesAfter: bytes,
   };
   if (!o.score || !w.informed) return line;
-  return { ...line, error: { metric: "sqnr-db", value: await predictedSqnr(w.made.figures, ctx.reader) } };
+  const others = await Promise.all(
+    uses.map(({ layer }) =>
+      heldOutError(
+        {
+          name: layer.node.name,
+          outAxis: layer.role.outAxis,
+          before: layer.tensor,
+          after: reshapeTensor(w.made.weight, layer.tensor.dims),
+          shift: w.shift,
+        },
+        held,
+        ctx.reader,
+      ),
+    ),
+  );
+  const value = await predictedSqnr(w.made.figures, ctx.reader);
+  return { ...line, error: { metric: "sqnr-db", value, ...heldOutField(others) } };
 }
 
 function decideFallback(blind: readonly Work[], o: SparsifyWeightsOptions, ctx: PassContext): void {
@@ -164,6 +189,11 @@ the Gram matrix. Behind this pass \`quantize-weights\` leaves zeros zero; to fit
   async run(graph, o, ctx) {
     const patch = new PatchBuilder(graph, "sparsify-weights");
     const all = sparsifiable(graph, o, ctx).map((s) => write(graph, patch, s, o, ctx));
+    const scored = o.score ? all.filter((w) => w.informed).flatMap((w) => [...w.shared.uses]) : [];
+    const held = await heldOutInputs(
+      scored.map((u) => gramRequest(graph, ctx.shapes(), u.layer)),
+      ctx,
+    );
     patch.apply();
     if (all.length === 0) return;
     if (!o.guards)
@@ -178,7 +208,7 @@ the Gram matrix. Behind this pass \`quantize-weights\` leaves zeros zero; to fit
       o,
       ctx,
     );
-    for (const line of await Promise.all(all.map((w) => lineOf(w, o, ctx)))) ctx.decide(line);
+    for (const line of await Promise.all(all.map((w) => lineOf(w, held, o, ctx)))) ctx.decide(line);
     const weights = all.map((w): Sparsified => ({ tensor: w.shared.uses[0]!.layer.tensor, kept: w.kept }));
     ctx.decide(storageDecision(weights, o.pattern));
   },

@@ -12,6 +12,7 @@ import { quantizeBlocksKernel } from "./quantize-blocks.ts";
 import { quantizeChannelKernel } from "./quantize-channel.ts";
 import { quantizeGroupsKernel } from "./quantize-groups.ts";
 import { quantizeScaledKernel } from "./quantize-scaled.ts";
+import { repairAcrossKernel } from "./repair-across.ts";
 import { repairColumnsKernel } from "./repair-columns.ts";
 import { selectKernel } from "./select.ts";
 import { shareBasisKernel } from "./share-basis.ts";
@@ -38,6 +39,7 @@ const ALL: readonly Kernel[] = [
   quantizeChannelKernel,
   quantizeGroupsKernel,
   quantizeScaledKernel,
+  repairAcrossKernel,
   repairColumnsKernel,
   selectKernel,
   shareBasisKernel,

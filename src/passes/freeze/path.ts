@@ -8,10 +8,10 @@ import { weightLayers } from "../quantize/layers.ts";
 /** What a value's elements depend on, from nothing to anything. Lengths of dims are not elements. */
 const CONSTANT = 0;
 const SHAPE = 1;
-const TIME = 2;
+const CHOSEN = 2;
 const OTHER = 3;
 
-/** A value that depends on the timestep alone and is read by what depends on more. */
+/** A value that depends on chosen inputs alone and is read by what depends on more. */
 export interface Frozen {
   readonly value: ValueId;
   /** Shape behind the axis of rows. */
@@ -19,8 +19,10 @@ export interface Frozen {
 }
 
 /** The part of a graph that a table can stand for. */
-export interface TimePath {
+export interface FrozenPath {
   readonly frontier: readonly Frozen[];
+  /** Names of values that leave the part and that no table can hold. */
+  readonly open: readonly string[];
   /** Everything the frontier is computed from, in graph order, lengths of dims included. */
   readonly nodes: readonly Node[];
   /** Nodes of which nothing is left to compute once the frontier comes from a table. */
@@ -31,11 +33,11 @@ export interface TimePath {
 }
 
 /** How the elements of every value come about. */
-function dependencies(graph: Graph, timestep: ValueId): Map<ValueId, number> {
+function dependencies(graph: Graph, inputs: ReadonlySet<ValueId>): Map<ValueId, number> {
   const out = new Map<ValueId, number>();
   const of = (id: ValueId | null): number => {
     if (id === null || graph.constant(id) !== null) return CONSTANT;
-    return id === timestep ? TIME : (out.get(id) ?? OTHER);
+    return inputs.has(id) ? CHOSEN : (out.get(id) ?? OTHER);
   };
   for (const node of graph.nodes()) {
     const spec = opSpec(node.domain, node.op);
@@ -77,46 +79,52 @@ function leftOver(graph: Graph, replaced: ReadonlySet<ValueId>): Node[] {
   return [...graph.nodes()].filter((n) => dead.has(n.id));
 }
 
-/**
- * Finds the largest part of the graph that depends on the timestep alone and holds weights. `open` is told of values
- * whose shape is not known well enough for a table.
- */
-export function timePath(
-  graph: Graph,
-  shapes: InferredShapes,
-  timestep: ValueId,
-  open: (name: string) => void,
-): TimePath {
-  const kinds = dependencies(graph, timestep);
+/** The shape behind the axis of rows where it has numbers; `null` where no table can hold the value. */
+export function staticRest(shapes: InferredShapes, value: ValueId): readonly number[] | null {
+  const dims = shapes.shape(value);
+  const dtype = shapes.dtype(value);
+  const rest = dims?.slice(1).filter((d): d is number => typeof d === "number") ?? [];
+  if (dims === null || dims.length === 0 || rest.length !== dims.length - 1) return null;
+  return dtype !== null && isFloat(dtype) ? rest : null;
+}
+
+/** Which part of a graph is looked for. */
+export interface PathOptions {
+  /** What it may depend on. */
+  readonly inputs: ReadonlySet<ValueId>;
+  /** The shape behind the axis of rows; `null` where no table can hold a value: what is computed from others then is. */
+  rest(value: ValueId): readonly number[] | null;
+}
+
+/** Finds the largest part of the graph that depends on some inputs alone, holds weights and ends in what tables can hold. */
+export function frozenPath(graph: Graph, shapes: InferredShapes, { inputs, rest }: PathOptions): FrozenPath {
+  const kinds = dependencies(graph, inputs);
   const weighty = new Set<ValueId>();
   const layers = new Set(weightLayers(graph, shapes).map((l) => l.node.id));
   for (const node of graph.nodes()) {
     const heavy = layers.has(node.id) || node.inputs.some((i) => i !== null && weighty.has(i));
     if (heavy) for (const o of node.outputs) if (o !== null) weighty.add(o);
   }
-  const frontier: Frozen[] = [];
+  const found: Frozen[] = [];
+  const open: ValueId[] = [];
+  const held = new Map<ValueId, readonly number[] | null>();
   for (const node of graph.nodes())
-    for (const o of node.outputs) {
-      if (o === null || kinds.get(o) !== TIME || !weighty.has(o)) continue;
-      const leaves =
-        graph.isOutput(o) ||
-        graph.users(o).some((u) => graph.node(u).outputs.some((v) => v !== null && kinds.get(v) !== TIME));
-      if (!leaves) continue;
-      const dims = shapes.shape(o);
-      const dtype = shapes.dtype(o);
-      const rest = dims?.slice(1).filter((d): d is number => typeof d === "number") ?? [];
-      if (
-        dims === null ||
-        dims.length === 0 ||
-        rest.length !== dims.length - 1 ||
-        dtype === null ||
-        !isFloat(dtype)
-      )
-        open(graph.value(o).name);
-      else frontier.push({ value: o, rest });
-    }
-  const dead = leftOver(graph, new Set(frontier.map((f) => f.value)));
+    for (const o of node.outputs)
+      if (o !== null && kinds.get(o) === CHOSEN) held.set(o, weighty.has(o) ? rest(o) : null);
+  const leaves = (value: ValueId, stays: (v: ValueId) => boolean): boolean =>
+    graph.isOutput(value) ||
+    graph.users(value).some((u) => graph.node(u).outputs.some((v) => v !== null && !stays(v)));
+  for (const [value, shape] of held) {
+    if (shape !== null && leaves(value, (v) => (held.get(v) ?? null) !== null))
+      found.push({ value, rest: shape });
+    if (shape === null && weighty.has(value) && leaves(value, (v) => held.has(v))) open.push(value);
+  }
+  const dead = leftOver(graph, new Set(found.map((f) => f.value)));
   const gone = new Set(dead.map((n) => n.id));
+  // What only leads to other tables needs none.
+  const frontier = found.filter(
+    ({ value }) => graph.isOutput(value) || graph.users(value).some((u) => !gone.has(u)),
+  );
   const constants = new Map<ValueId, Tensor>();
   for (const node of dead)
     for (const i of node.inputs) {
@@ -126,6 +134,7 @@ export function timePath(
     }
   return {
     frontier,
+    open: open.map((v) => graph.value(v).name),
     nodes: behind(
       graph,
       frontier.map((f) => f.value),
@@ -136,7 +145,7 @@ export function timePath(
   };
 }
 
-/** Bytes of the tables of a frontier with a row per timestep and one more, float32. */
-export function tableBytes(frontier: readonly Frozen[], timesteps: number): number {
-  return frontier.reduce((n, f) => n + 4 * (timesteps + 1) * elementCount(f.rest), 0);
+/** Bytes of the tables of a frontier with so many rows and one more, float32. */
+export function tableBytes(frontier: readonly Frozen[], rows: number): number {
+  return frontier.reduce((n, f) => n + 4 * (rows + 1) * elementCount(f.rest), 0);
 }
