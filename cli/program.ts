@@ -7,6 +7,7 @@ import { initCommand } from "./commands/init.ts";
 import { inspectCommand } from "./commands/inspect.ts";
 import { passesCommand } from "./commands/passes.ts";
 import { schemaCommand } from "./commands/schema.ts";
+import { selfTestCommand } from "./commands/self-test.ts";
 import { targetsCommand } from "./commands/targets.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { EXIT, reportFailure } from "./errors.ts";
@@ -28,6 +29,7 @@ export function buildProgram(): Command {
     inspectCommand,
     calibrateCommand,
     verifyCommand,
+    selfTestCommand,
     checkTargetCommand,
     targetsCommand,
     passesCommand,

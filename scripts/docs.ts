@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { helpPage } from "../cli/help.ts";
 import {
+  buildSchema,
   codesPage,
   passes,
   passPage,
@@ -14,6 +15,7 @@ import {
   targetPage,
   targets,
 } from "../src/index.ts";
+import { shownPasses } from "./docs/graphs.ts";
 
 /** Widest line the formatter leaves in one piece. */
 const LINE = 110;
@@ -40,13 +42,15 @@ function prettyJson(value: unknown, indent = "", used = 0): string {
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 /** Path below the repository root to content, for every generated file. */
-export function generatedFiles(): Map<string, string> {
+export async function generatedFiles(): Promise<Map<string, string>> {
   const pkg = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
   const files = new Map<string, string>();
   const json = (value: unknown): string => `${prettyJson(value)}\n`;
   files.set("schema/recipe.json", json(recipeSchema()));
   files.set("schema/report.json", json(reportSchema()));
-  for (const p of passes) files.set(`docs/passes/${p.name}.md`, `${passPage(p)}\n`);
+  files.set("schema/build.json", json(buildSchema()));
+  const shown = await shownPasses();
+  for (const p of passes) files.set(`docs/passes/${p.name}.md`, `${passPage(p)}\n\n${shown.get(p.name)!}\n`);
   for (const t of targets) files.set(`docs/targets/${t.id}.md`, `${targetPage(t)}\n`);
   files.set("docs/rules.md", `${rulesPage()}\n`);
   files.set("docs/codes.md", `${codesPage()}\n`);
@@ -77,7 +81,7 @@ export function staleFiles(files: ReadonlyMap<string, string>): string[] {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const files = generatedFiles();
+  const files = await generatedFiles();
   const stale = staleFiles(files);
   if (process.argv.includes("--check")) {
     const differing = [...files].filter(([path, text]) => currentText(path) !== text).map(([path]) => path);

@@ -14,6 +14,8 @@ export { type CheckTargetOptions, checkTarget } from "./compile/check.ts";
 export type { CompileEvent, OnCompileEvent } from "./compile/events.ts";
 export { type InspectOptions, inspect } from "./compile/inspect.ts";
 export type { Manifest } from "./compile/manifest.ts";
+export { type BuildFile, buildSchema } from "./compile/package/build-file.ts";
+export { type SelfTestOptions, type SelfTestResult, selfTest } from "./compile/package/self-test.ts";
 export type { Plan } from "./compile/plan.ts";
 export { findPreset, type Preset, presets } from "./compile/presets/index.ts";
 export { type BuildPreview, previewBuild } from "./compile/preview.ts";

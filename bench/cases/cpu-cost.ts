@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { InferenceSession } from "onnxruntime-node";
 import { readModel } from "../../src/ir/onnx/index.ts";
-import { cpuCost } from "../../src/targets/cost/cpu.ts";
+import { rooflineCost } from "../../src/targets/cost/roofline.ts";
+import { target } from "../../src/targets/index.ts";
 import { build } from "../lib/build.ts";
 import type { BenchCase, CaseResult } from "../lib/case.ts";
 import { seededFeeds } from "../lib/feeds.ts";
@@ -29,7 +30,7 @@ export const cpuCostCase: BenchCase = {
       });
       commands.push(made.command);
       const model = await readModel(made.model);
-      const estimate = cpuCost(model);
+      const estimate = rooflineCost(model, target("cpu-x64"))!;
       say(`${t.name}: profiling ${RUNS} runs`);
       // Above `extended` the runtime changes layouts and renames nodes, so that they cannot be told apart.
       const prefix = join(made.out, "profile");
@@ -46,7 +47,7 @@ export const cpuCostCase: BenchCase = {
       await session.release();
       const measured = nodeSeconds(prefix);
       const pairs = [...model.graph.nodes()].flatMap((n) => {
-        const [m, e] = [measured.get(n.name), estimate.nodes.get(n.id)];
+        const [m, e] = [measured.get(n.name), estimate.nodes.get(n.id)?.seconds];
         return m === undefined || e === undefined ? [] : [{ m, e }];
       });
       const sum = (pick: (p: { m: number; e: number }) => number): number =>

@@ -107,7 +107,7 @@ export function compileCommand(program: Command): void {
     .option("--no-verify", "neither prove exact passes nor sample the builds against the original")
     .option(
       "--dry-run",
-      "print what would be done, and what pruning and factorization would choose from, and stop",
+      "print what would be done and what each pass would choose from, and stop; weights may be absent",
       false,
     )
     .option("--json", "print the report on stdout", false)

@@ -127,6 +127,11 @@ export function renderSummary(report: Report, out: string): string {
       extra.push(
         `${paint("yellow", "leaves the accelerator")} ${id}: ${count(t.leavesAccelerator.length)} nodes`,
       );
+    const { name, estimate } = t.components.reduce((x, y) => (y.bytes.before > x.bytes.before ? y : x));
+    if (estimate !== null)
+      extra.push(
+        `${paint("gray", "estimate")} ${id}: ${name} ${(1e3 * estimate.seconds).toFixed(2)} ms a run (${estimate.basis})`,
+      );
     for (const n of t.notes) extra.push(`${paint("gray", "note")} ${id}: ${n}`);
   }
   for (const d of report.diagnostics) extra.push(`${paint("yellow", d.severity)} ${d.code}: ${d.message}`);

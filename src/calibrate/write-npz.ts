@@ -3,7 +3,25 @@ import type { DType } from "../ir/dtype.ts";
 import type { Dense } from "../ir/evaluator.ts";
 import type { Npz } from "./npz.ts";
 
-const DESCRIPTIONS: Partial<Record<DType, string>> = { f32: "<f4", f64: "<f8", u8: "|u1", i32: "<i4" };
+const DESCRIPTIONS: Partial<Record<DType, string>> = {
+  f16: "<f2",
+  f32: "<f4",
+  f64: "<f8",
+  i8: "|i1",
+  i16: "<i2",
+  i32: "<i4",
+  i64: "<i8",
+  u8: "|u1",
+  u16: "<u2",
+  u32: "<u4",
+  u64: "<u8",
+  bool: "|b1",
+};
+
+/** Whether archives can hold such an array. */
+export function storable({ dtype }: Dense): boolean {
+  return DESCRIPTIONS[dtype] !== undefined;
+}
 
 /** One array in numpy's NPY format 1.0 (NEP 1): the header padded with spaces so that data starts at a multiple of 64. */
 function npyBytes({ dtype, dims, bytes }: Dense): Uint8Array {

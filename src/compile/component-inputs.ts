@@ -1,6 +1,7 @@
 import { sessionDenoiser } from "../calibrate/denoiser.ts";
 import { denseFrom, floats, numbersOf, rows, stack } from "../calibrate/dense.ts";
 import { componentFeeds } from "../calibrate/encode.ts";
+import { pipelineScheduler } from "../calibrate/pipeline.ts";
 import { planTrajectory } from "../calibrate/plan.ts";
 import { sampleTrajectory } from "../calibrate/sampler.ts";
 import { calibrationSeeds, type SeedPurpose, verificationSeeds } from "../calibrate/seeds.ts";
@@ -117,6 +118,27 @@ function seeded(prepared: Prepared, r: InputsRequest): ComponentInputs {
     return feeds;
   });
   return { source: "seeded", sets };
+}
+
+/** Sets of seeded inputs for a component, whatever its pipeline would feed it; then the same at the pipeline's timesteps. */
+export function* seededFeeds(
+  prepared: Prepared,
+  component: SourceComponent,
+  ports: readonly PortType[],
+  lengths: Bindings,
+): Iterable<ReadonlyMap<string, Dense>> {
+  const { sets } = seeded(prepared, { component, ports, lengths, purpose: "verification" });
+  yield* sets;
+  const times = timeInputs(component);
+  const { pipeline } = prepared.source;
+  if (times.size === 0 || pipeline.scheduler === null) return;
+  const { steps } = prepared.recipe.calibration;
+  for (const o of [{}, ...(steps === undefined ? [] : [{ steps }])])
+    for (const timestep of pipelineScheduler(pipeline, o).timesteps) {
+      const at = (d: Dense): Dense =>
+        denseFrom(d.dtype, d.dims, new Float64Array(elementCount(d.dims)).fill(timestep));
+      yield new Map([...sets[0]!].map(([name, d]) => [name, times.has(name) ? at(d) : d]));
+    }
 }
 
 /** What {@link findComponentInputs} works with. */

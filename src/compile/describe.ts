@@ -15,12 +15,14 @@ import type { Built } from "./targets.ts";
 export interface BuildFacts {
   readonly onnxruntime: string;
   readonly input: Report["input"];
+  /** Files beside the models: descriptions for whoever loads them. */
+  readonly packages: readonly ManifestFile[];
   /** The resolved recipe. */
   readonly lock: Recipe;
 }
 
 /** Hash of the resolved recipe, whatever its spelling. */
-export function recipeHash({ lock }: BuildFacts): string {
+export function recipeHash({ lock }: Pick<BuildFacts, "lock">): string {
   return sha256(canonicalJson(lock));
 }
 
@@ -32,7 +34,7 @@ export async function writeDescriptions(
   facts: BuildFacts,
   report: Report,
 ): Promise<void> {
-  const files: ManifestFile[] = [];
+  const files: ManifestFile[] = [...facts.packages];
   const models: Record<string, readonly ManifestTensor[]> = {};
   const graphs: Record<string, GraphSet> = {};
   const sampling: Record<string, SamplingFacts> = {};
@@ -45,8 +47,10 @@ export async function writeDescriptions(
     }
     const folder = targetFolder({ id });
     for (const { from, to } of filesToCopy(source)) {
-      output.copy(from, `${folder}/${to}`);
-      files.push({ path: `${folder}/${to}`, ...(await hashFile(from)) });
+      // The build has a README of its own.
+      const path = `${folder}/${to.replace(/^readme\.md$/i, "README.source.md")}`;
+      output.copy(from, path);
+      files.push({ path, ...(await hashFile(from)) });
     }
   }
   const lock = stringify(facts.lock, { lineWidth: 0 });

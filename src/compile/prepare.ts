@@ -6,7 +6,7 @@ import { type Plan, plan } from "./plan.ts";
 import { resolveRecipe } from "./recipe/resolve.ts";
 import type { ResolvedRecipe, Stage } from "./recipe/types.ts";
 import { completeOptions } from "./recipe/validate.ts";
-import { type BuildSource, openSource } from "./source.ts";
+import { type BuildSource, openSource, type SourceOptions } from "./source.ts";
 import type { BuildChoices } from "./types.ts";
 
 /** Target of a build when neither the recipe nor the caller names one. */
@@ -26,7 +26,11 @@ const completed = ({ name, options }: Stage): Stage => ({
 });
 
 /** Opens the input, resolves the recipe and plans. Errors: those of the three. */
-export async function prepare(path: string, choices: BuildChoices): Promise<Prepared> {
+export async function prepare(
+  path: string,
+  choices: BuildChoices,
+  options: SourceOptions = {},
+): Promise<Prepared> {
   const asked = choices.targets === undefined ? null : resolveTargets(choices.targets).map((t) => t.id);
   const resolved = resolveRecipe(choices.recipe ?? null, {
     preset: choices.preset ?? null,
@@ -43,7 +47,7 @@ export async function prepare(path: string, choices: BuildChoices): Promise<Prep
     stages: resolved.stages.map(completed),
     components: { ...resolved.components, entries: new Map(entries) },
   };
-  const source = await openSource(path);
+  const source = await openSource(path, options);
   const targets = resolveTargets([...recipe.targets.keys()]);
   const verify = choices.verify !== false;
   checkMeasurable(

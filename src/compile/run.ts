@@ -12,7 +12,9 @@ import { outputFidelity } from "./component-fidelity.ts";
 import { findComponentInputs } from "./component-inputs.ts";
 import { type BuildFacts, recipeHash, writeDescriptions } from "./describe.ts";
 import { judge } from "./judge.ts";
+import type { ManifestFile } from "./manifest.ts";
 import { type OutputFolder, openOutput } from "./output.ts";
+import { writePackage } from "./package/write.ts";
 import { type Prepared, prepare } from "./prepare.ts";
 import { lockOf } from "./recipe/resolve.ts";
 import { findObstacles } from "./runnable.ts";
@@ -166,8 +168,13 @@ async function run(
   for (const target of prepared.targets)
     targets.set(target.id, await targetReport(ctx, target, built.get(target.id)!));
   const budgets: BudgetResult[] = checkBudgets(prepared.recipe.budgets, targets);
+  const { onnxruntime } = await describeEnvironment();
+  const packages: ManifestFile[] = [];
+  for (const target of prepared.targets)
+    packages.push(...(await writePackage(ctx, target, built.get(target.id)!, onnxruntime)));
   const facts: BuildFacts = {
-    onnxruntime: (await describeEnvironment()).onnxruntime,
+    onnxruntime,
+    packages,
     input: await input,
     lock: lockOf(
       prepared.recipe,

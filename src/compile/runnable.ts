@@ -6,7 +6,7 @@ import { withSession } from "../verify/sessions.ts";
 import type { SourceComponent } from "./source.ts";
 
 /** Model bytes up to which a build is run beside the original unasked: two of them fit most machines. */
-const RUNNABLE_BYTES = 2 ** 30;
+export const RUNNABLE_BYTES = 2 ** 30;
 
 /** How a build's Q/DQ pairs are computed here: by this processor's kernels only where it is built for them. */
 export function arithmeticOf(target: Target): Arithmetic {

@@ -163,6 +163,8 @@ function sharedSymbols(infos: readonly ComponentInfo[]): Record<string, number> 
 export interface SourceOptions {
   /** Reads `reference.npz`; off for what only looks at descriptions. */
   readonly reference?: boolean;
+  /** The files that weights lie in may be absent, for what looks at shapes only. */
+  readonly absentData?: boolean;
 }
 
 /**
@@ -177,7 +179,8 @@ export async function openSource(path: string, options: SourceOptions = {}): Pro
   const pipeline = folder ? await openPipeline(path) : await describeModel({ model: path });
   const denoiser = pipeline.denoiser;
   const models = new Map<string, Model>();
-  for (const c of pipeline.components) models.set(c.name, await readModel(c.model));
+  for (const c of pipeline.components)
+    models.set(c.name, await readModel(c.model, { absentData: options.absentData === true }));
   let reference: BuildSource["reference"] = [];
   if (options.reference !== false && pipeline.reference !== null && denoiser !== null) {
     const { graph } = models.get(denoiser.name)!;
@@ -206,6 +209,11 @@ function dataFiles(model: Model): Set<string> {
   const files = new Set<string>();
   for (const t of modelTensors(model)) if (t.source.kind === "file") files.add(resolve(t.source.path));
   return files;
+}
+
+/** Whether files that weights of a model lie in are not there. */
+export function lacksData(model: Model): boolean {
+  return [...dataFiles(model)].some((path) => !existsSync(path));
 }
 
 /** Descriptions beside the models (configurations, tokenizers, schedules) that a build takes along. */

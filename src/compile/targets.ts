@@ -19,11 +19,13 @@ import type { Calibration } from "./calibration.ts";
 import { checkWritten } from "./check.ts";
 import { isSampled, outputRanges } from "./component-fidelity.ts";
 import type { FindInputs } from "./component-inputs.ts";
+import { estimateOf } from "./estimate.ts";
 import type { OnCompileEvent } from "./events.ts";
 import { proveExact } from "./exactness.ts";
 import { flopsOf } from "./flops.ts";
 import { splitBuckets, writeGraphSet } from "./graph-set.ts";
 import type { OutputFolder } from "./output.ts";
+import { portsOf } from "./package/write.ts";
 import type { ComponentPlan } from "./plan.ts";
 import { splitBudget } from "./split/index.ts";
 import type { Prepared } from "./prepare.ts";
@@ -39,6 +41,10 @@ export interface Built {
   readonly exactness: Exactness | null;
   readonly notes: readonly string[];
   readonly written: WrittenComponent;
+  /** Inputs and outputs of the model. */
+  readonly ports: ReturnType<typeof portsOf>;
+  /** Version of the standard operators it is written in. */
+  readonly opset: number;
   /** What the target's checker says of the written model; of a graph set, its first graph. */
   readonly check: TargetCheck;
   /** What passes left for whoever samples. */
@@ -189,6 +195,7 @@ async function buildOne(
       nodes: { before: countNodes(component.model.graph), after: countNodes(model.graph) },
       flops: before === null || after === null ? null : { before, after },
       shape,
+      estimate: estimateOf(model, target, shape),
       fidelity: null,
       split: split?.report ?? null,
     },
@@ -201,6 +208,8 @@ async function buildOne(
         : []),
     ],
     written,
+    ports: portsOf(model),
+    opset: model.opsets.get("") ?? target.opset.emit,
     check,
     sampling: Object.assign({}, ...reports.map((r) => r.published ?? {})),
   };

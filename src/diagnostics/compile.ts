@@ -72,6 +72,9 @@ export const compileCodes = {
   PASS_ORDER: error<{ pass: string; after: string; why: string }>(
     (d) => `the recipe runs ${d.pass} after ${d.after}, expected it before: ${d.why}. Change their order.`,
   ),
+  BUILD_FILE_INVALID: error<{ file: string; problem: string }>(
+    (d) => `${d.file}: ${d.problem}. Expected the target folder of a build (OUT/<target>).`,
+  ),
   NO_LOSSY_COMPONENT: warning<{ known: readonly string[] }>(
     (d) =>
       `the recipe has lossy passes for none of the components ${names(d.known)}, so only exact ones run. Name them under "components" to change that.`,

@@ -82,6 +82,18 @@ function integerCell({ integer, integerWhy }: Target): string {
   ].join("; ");
 }
 
+function machineCell({ machine }: Target): string {
+  if (machine === undefined) return "none: no rates are known";
+  const { name, basis, flops, bandwidth, overhead } = machine;
+  const rates = Object.entries(flops).map(([dtype, rate]) => `${rate / 1e9} GFLOP/s in ${dtype}`);
+  return [
+    `of ${name}, ${basis}`,
+    ...rates,
+    `${bandwidth / 1e9} GB/s`,
+    `${(1e6 * overhead.node).toFixed(1)} µs a node`,
+  ].join("; ");
+}
+
 /** Data of a limit in one line: `key: value` pairs, lists joined. */
 function dataCell(data: unknown): string {
   if (Array.isArray(data))
@@ -131,6 +143,7 @@ export function targetPage(target: Target): string {
         ["computes in", target.compute.join(", ")],
         ["alignment", `${target.align.channels} channels, ${target.align.bytes} bytes`],
         ["integer arithmetic", integerCell(target)],
+        ["estimates", machineCell(target)],
         ["weights in codebooks", target.palettes],
         ["zeros in weights", target.sparsity.note],
         ["inputs kept fp32 in half-precision builds", islands.join(", ") || "none"],

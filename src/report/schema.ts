@@ -1,6 +1,7 @@
 import type { Json } from "../ir/tensor.ts";
 
-type Schema = { readonly [key: string]: Json };
+/** A JSON Schema, or part of one. */
+export type Schema = { readonly [key: string]: Json };
 
 const string: Schema = { type: "string" };
 const number: Schema = { type: "number" };
@@ -9,7 +10,7 @@ const boolean: Schema = { type: "boolean" };
 const sha256: Schema = { type: "string", pattern: "^[0-9a-f]{64}$" };
 
 /** An object of exactly these keys; those of `optional` may be missing. */
-function object(required: Record<string, Json>, optional: Record<string, Json> = {}): Schema {
+export function object(required: Record<string, Json>, optional: Record<string, Json> = {}): Schema {
   return {
     type: "object",
     additionalProperties: false,
@@ -17,7 +18,8 @@ function object(required: Record<string, Json>, optional: Record<string, Json> =
     properties: { ...required, ...optional },
   };
 }
-function list(items: Json): Schema {
+/** A list of such items. */
+export function list(items: Json): Schema {
   return { type: "array", items };
 }
 function nullable(schema: Json): Schema {
@@ -72,6 +74,23 @@ const component = object({
   nodes: change,
   flops: nullable(change),
   shape: { type: "object", additionalProperties: count },
+  estimate: nullable(
+    object({
+      seconds: number,
+      basis: string,
+      bounds: object({ arithmetic: number, memory: number, overhead: number }),
+      bytes: number,
+      flops: { type: "object", additionalProperties: number },
+      slowest: list(
+        object({
+          node: string,
+          op: string,
+          seconds: number,
+          bound: { type: "string", enum: ["arithmetic", "memory", "overhead"] },
+        }),
+      ),
+    }),
+  ),
   fidelity: nullable(
     object({
       inputs: { type: "string", enum: ["conditions", "latents", "seeded"] },

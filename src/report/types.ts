@@ -84,6 +84,25 @@ export interface ComponentPass extends PassReport {
   readonly component: string;
 }
 
+/** Estimated time of one run on a machine of the target: never measured. */
+export interface Estimate {
+  readonly seconds: number;
+  /** Machine, and where its rates come from. */
+  readonly basis: string;
+  /** Seconds of nodes by what they wait for most. */
+  readonly bounds: { readonly arithmetic: number; readonly memory: number; readonly overhead: number };
+  /** Bytes read and written. */
+  readonly bytes: number;
+  /** Operations of products by the type of their operands. */
+  readonly flops: { readonly [dtype: string]: number };
+  readonly slowest: readonly {
+    readonly node: string;
+    readonly op: string;
+    readonly seconds: number;
+    readonly bound: "arithmetic" | "memory" | "overhead";
+  }[];
+}
+
 /** One build on the way to a split error budget. */
 export interface SplitBuild {
   /** Options per pass; `null` where it was left out. */
@@ -117,6 +136,8 @@ export interface ComponentReport {
   readonly flops: Change | null;
   /** Lengths the FLOPs are counted at. */
   readonly shape: { readonly [dim: string]: number };
+  /** `null` for targets without rates and where a dim is unknown. */
+  readonly estimate: Estimate | null;
   /** Its own outputs judged; `null` for a sampled denoiser, exact builds and what was not run. */
   readonly fidelity: OutputFidelity | null;
   /** `null` unless the recipe splits an error budget. */

@@ -1,4 +1,5 @@
 import { claims, NODE_UNITS, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { HEXAGON_X, HEXAGON_X_CLAIMS } from "./machines.ts";
 import type { Target } from "./target.ts";
 
 const EP = "onnxruntime QNN execution provider 2.x source";
@@ -70,6 +71,7 @@ export const qnnHtp: Target = {
     margin: 4,
   },
   align: { channels: 32, bytes: 4096 },
+  machine: HEXAGON_X,
   limits: {
     ...SESSION,
     operators: {
@@ -388,5 +390,6 @@ export const qnnHtp: Target = {
       checked: "2026-11-23",
       measured: false,
     },
+    ...HEXAGON_X_CLAIMS,
   ],
 };

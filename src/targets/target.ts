@@ -1,5 +1,6 @@
 import type { DType } from "../ir/dtype.ts";
 import type { PatternName } from "../numeric/sparsify/pattern.ts";
+import type { Machine } from "./machine.ts";
 import type { Limits } from "./limits.ts";
 
 /** A claim about a runtime with where it comes from. `measured` means re-tested on the pinned onnxruntime-node. */
@@ -163,6 +164,8 @@ export interface Target {
   readonly half: HalfRules;
   /** Channel multiple kernels like, and alignment of external data in bytes. */
   readonly align: { readonly channels: number; readonly bytes: number };
+  /** A machine of this target and its rates, for estimates; without one there are none. */
+  readonly machine?: Machine;
   /** What the checker compares graphs with. */
   readonly limits: Limits;
   readonly variants?: Variants;

@@ -1,4 +1,5 @@
 import { claims, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { ADRENO_X, ADRENO_X_CLAIMS } from "./machines.ts";
 import type { Target } from "./target.ts";
 
 const PROBE =
@@ -72,6 +73,7 @@ export const webgpu: Target = {
     margin: 4,
   },
   align: { channels: 4, bytes: 65536 },
+  machine: ADRENO_X,
   limits: {
     ...SESSION,
     operators: {
@@ -337,5 +339,6 @@ export const webgpu: Target = {
       checked: "2026-11-23",
       measured: false,
     },
+    ...ADRENO_X_CLAIMS,
   ],
 };

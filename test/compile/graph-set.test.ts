@@ -4,7 +4,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { compile, type Manifest, type Recipe, readModel, type Report, verify } from "../../src/index.ts";
+import {
+  compile,
+  type Manifest,
+  type Recipe,
+  readModel,
+  type Report,
+  selfTest,
+  verify,
+} from "../../src/index.ts";
 
 const PIPELINE = fileURLToPath(new URL("../../fixtures/cifar-unet", import.meta.url));
 const dir = mkdtempSync(join(tmpdir(), "diffpress-graph-set-"));
@@ -29,6 +37,12 @@ beforeAll(async () => {
 });
 
 describe("a build of one graph per bucket", () => {
+  it("passes its self-test", async () => {
+    const result = await selfTest(join(out, "qnn-htp"));
+    expect(result.passed, JSON.stringify(result)).toBe(true);
+    expect(result.components.flatMap((c) => c.outputs).map((o) => o.name)).toContain("out_sample");
+  });
+
   it("holds the graphs, their weights once, and says which serves when", async () => {
     expect(readdirSync(folder).sort()).toEqual([
       "config.json",
@@ -36,6 +50,7 @@ describe("a build of one graph per bucket", () => {
       "model.b1.onnx",
       "model.graphs.json",
       "model.onnx.data",
+      "self-test.npz",
     ]);
     const manifest: Manifest = JSON.parse(readFileSync(join(out, "manifest.json"), "utf8"));
     for (const f of manifest.files) {

@@ -32,9 +32,13 @@ interface DataFile {
 
 /**
  * Resolves external data below the folder of `model` (and the folder of the file it links to, as download caches keep
- * models and data behind symbolic links). Nothing outside, whatever links are on the way, is ever opened.
+ * models and data behind symbolic links). Nothing outside, whatever links are on the way, is ever opened. With
+ * `absent` a data file that does not exist is taken to be as long as it should be.
  */
-export function externalData(model: string, onDisk: boolean): ExternalData {
+export function externalData(
+  model: string,
+  o: { readonly onDisk: boolean; readonly absent?: boolean },
+): ExternalData {
   const files = new Map<string, DataFile>();
   let roots: readonly string[] | null = null;
 
@@ -45,7 +49,7 @@ export function externalData(model: string, onDisk: boolean): ExternalData {
     if (isAbsolute(location) || /^([a-zA-Z]:)?[\\/]/.test(location) || /^[a-zA-Z]:/.test(location))
       outside("the path is absolute");
     if (location.split(/[\\/]/).includes("..")) outside("the path climbs out of its folder");
-    if (!onDisk) outside("the model is in memory and has no folder");
+    if (!o.onDisk) outside("the model is in memory and has no folder");
     try {
       roots ??= [fs.realpathSync(dirname(model)), dirname(realPath(model))];
       const path = fs.realpathSync(join(dirname(model), location));
@@ -57,6 +61,8 @@ export function externalData(model: string, onDisk: boolean): ExternalData {
       return { path, size: stat.size };
     } catch (cause) {
       if (!(cause instanceof Error) || !("syscall" in cause)) throw cause;
+      if (o.absent === true && "code" in cause && cause.code === "ENOENT")
+        return { path: join(dirname(model), location), size: Number.MAX_SAFE_INTEGER };
       return fail("EXTERNAL_DATA_MISSING", { ...details, problem: systemProblem(cause) }, cause);
     }
   };

@@ -12,15 +12,21 @@ import { readGraph } from "./read-graph.ts";
 import { fieldBit, MODEL } from "./schema.ts";
 import { type ByteSource, fileSource, memorySource } from "./source.ts";
 
+/** What {@link readModel} puts up with. */
+export interface ReadOptions {
+  /** External data files may be absent: their tensors have types and shapes, and reading them fails. */
+  readonly absentData?: boolean;
+}
+
 /**
  * Reads an ONNX model file. Weights stay where they are: tensors above a small size name a range of the model file or
  * of its external data files, whose presence and size are checked. Fails with one of the ONNX_*, EXTERNAL_DATA_* and
  * GRAPH_* codes.
  */
-export async function readModel(path: string): Promise<Model> {
+export async function readModel(path: string, options: ReadOptions = {}): Promise<Model> {
   const source = fileSource(path);
   try {
-    return parse(source, true, path);
+    return parse(source, { onDisk: true, path, absent: options.absentData === true });
   } finally {
     source.close();
   }
@@ -31,7 +37,8 @@ export async function readModel(path: string): Promise<Model> {
  * and, when given, is the path whose folder external data is looked up in.
  */
 export function decodeModel(bytes: Uint8Array, origin?: string): Model {
-  return parse(memorySource(bytes, origin ?? "model in memory"), origin !== undefined, origin ?? null);
+  const source = memorySource(bytes, origin ?? "model in memory");
+  return parse(source, { onDisk: origin !== undefined, path: origin ?? null, absent: false });
 }
 
 /** Earlier models import nothing and mean operator set 1 (ONNX IR specification, "Operator set identifiers"). */
@@ -40,12 +47,19 @@ const FIRST_IR_WITH_OPSETS = 3;
 /** Start of the text files that Git LFS leaves in place of large files. */
 const LFS_POINTER = "version https://git-lfs";
 
-function parse(source: ByteSource, onDisk: boolean, path: string | null): Model {
+/** Where a model is from, and whether its external data may be absent. */
+interface Origin {
+  readonly onDisk: boolean;
+  readonly path: string | null;
+  readonly absent: boolean;
+}
+
+function parse(source: ByteSource, origin: Origin): Model {
   const c = new Cursor(source);
   if (source.size === 0) c.malformed("the file is empty");
   const ctx: ReadContext = {
     c,
-    external: externalData(source.file, onDisk),
+    external: externalData(source.file, origin),
     dims: { next: 0 },
     nodes: 0,
     graph: readGraph,
@@ -110,7 +124,7 @@ function parse(source: ByteSource, onDisk: boolean, path: string | null): Model 
     irVersion,
     opsets: opsets.versions,
     producer: { name, version },
-    path,
+    path: origin.path,
     meta,
   };
 }

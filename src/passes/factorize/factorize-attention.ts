@@ -6,6 +6,7 @@ import type { LayerError } from "../../numeric/quantize/error.ts";
 import { elementsOf } from "../../runtime/kernels/elements.ts";
 import { type HeadTensors, narrowedScores, narrowedValues } from "../../runtime/kernels/narrow-heads.ts";
 import { optionPattern } from "../option-pattern.ts";
+import { leftLines } from "../preview-text.ts";
 import { type Decision, definePass, type PassContext } from "../pass.ts";
 import { heldOutField, heldOutInputs } from "../held-out.ts";
 import { gramRequest, inputsOf } from "../quantize/grams.ts";
@@ -21,6 +22,7 @@ import {
   writeEdits,
   writeHeads,
 } from "./attention.ts";
+import { previewAttention } from "./preview-attention.ts";
 import { type HeldFrom, heldScores, heldValues } from "./attention-held-out.ts";
 import { energyTails, widthFor } from "./head-width.ts";
 import { decideWeighting } from "./ranks.ts";
@@ -253,6 +255,15 @@ sampled all inputs count alike, and the report says so.`,
       .map((l) => gramRequest(graph, ctx.shapes(), l.layer))
       .filter((r): r is GramRequest => r !== null);
     return grams.length === 0 ? null : { values: [], grams };
+  },
+  preview(graph, o, ctx) {
+    const left = leftLines();
+    const sites = selected(graph, o, { ...ctx, decide: left.decide });
+    const { ratio } = o.budget;
+    const widthOf = (width: number): number | null =>
+      ratio === undefined ? null : rankFor(new Float64Array(width + 1), { ratio });
+    const plan = { scores: wantsScores(o), values: wantsValues(o), widthOf };
+    return [...previewAttention(sites, plan, ctx), ...left.lines("attention")];
   },
   version: 1,
   async run(graph, o, ctx) {

@@ -1,3 +1,4 @@
+import { elementCount } from "../../ir/dtype.ts";
 import type { Statistics } from "../../calibrate/statistics/types.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
@@ -6,12 +7,14 @@ import type { TuckerRanks } from "../../numeric/factorize/tucker.ts";
 import type { LayerError } from "../../numeric/quantize/error.ts";
 import { elementsOf } from "../../runtime/kernels/elements.ts";
 import { type TuckerTensors, tuckerSpectraTensors } from "../../runtime/kernels/factor-tucker.ts";
+import { leftLines } from "../preview-text.ts";
 import { heldOutError, heldOutField, heldOutInputs } from "../held-out.ts";
 import { type Decision, definePass, type PassContext } from "../pass.ts";
 import { type Candidate, flopsOf, obstacle } from "./allocate.ts";
 import { type Lengths, lengthsOf } from "./lengths.ts";
 import { DAMP } from "./low-rank.ts";
 import { FACTORIZE_PROPERTIES, type FactorizeOptions } from "./options.ts";
+import { type PlannedForm, type PlannedGroup, previewFactors } from "./preview.ts";
 import { allocated, decideLengths, decideWeighting } from "./ranks.ts";
 import { type Site, type SiteContext, sitesOf } from "./sites.ts";
 import { inputRequest, statisticsOf } from "./statistics.ts";
@@ -40,7 +43,7 @@ function aligned(rank: number, most: number, step: number): number {
   return Math.max(1, Math.min(most, Math.max(step, Math.round(rank / step) * step)));
 }
 
-const stepOf = (ctx: PassContext): number => ctx.target?.align.channels ?? 4;
+const stepOf = (ctx: Pick<PassContext, "target">): number => ctx.target?.align.channels ?? 4;
 
 async function doubles(t: Tensor, ctx: PassContext): Promise<Float64Array> {
   return elementsOf({ dtype: t.dtype, dims: t.dims, bytes: await ctx.reader.read(t) }) as Float64Array;
@@ -115,20 +118,59 @@ function ranksAt(c: Convolution, ratio: number, lengths: Lengths, step: number):
   return at(low);
 }
 
+/** Ranks of a convolution under a budget that spectra have no say in; `null` where they decide. */
+function fixedRanks(
+  c: Convolution,
+  { ratio, rank }: FactorizeConvOptions["budget"],
+  lengths: Lengths,
+  step: number,
+): TuckerRanks | null {
+  const { channels, outputs } = sizesOf(c);
+  if (ratio !== undefined) return ranksAt(c, ratio, lengths, step);
+  return rank === undefined ? null : { input: Math.min(rank, channels), output: Math.min(rank, outputs) };
+}
+
+/** A convolution with the ranks it could get; where spectra decide, those in proportion to channels and outputs. */
+function plannedConv(
+  c: Convolution,
+  lengths: Lengths,
+  budget: FactorizeConvOptions["budget"],
+  step: number,
+): PlannedGroup {
+  const { channels, outputs, taps } = sizesOf(c);
+  const { tensor, node } = c.site.layer;
+  const each = tensorBytes(tensor) / elementCount(tensor.dims);
+  const formOf = (r: TuckerRanks): PlannedForm => ({
+    text: `ranks ${r.output}, ${r.input}`,
+    work: tuckerWork(c, lengths, r),
+    bytes: each * (channels * r.input + r.input * r.output * taps + r.output * outputs),
+  });
+  function* upTo(): Iterable<PlannedForm> {
+    const most = Math.max(channels, outputs);
+    for (let k = step; k < most; k += step)
+      yield formOf({
+        input: aligned((k / most) * channels, channels, step),
+        output: aligned((k / most) * outputs, outputs, step),
+      });
+  }
+  const fixed = fixedRanks(c, budget, lengths, step);
+  return {
+    name: node.name,
+    size: `${outputs}×${channels}×${taps}`,
+    original: convolutionWork(c, lengths),
+    bytes: tensorBytes(tensor),
+    forms: fixed === null ? { upTo: upTo() } : [formOf(fixed)],
+  };
+}
+
 async function ranksOf(
   all: readonly Convolution[],
   lengths: Lengths,
   o: FactorizeConvOptions,
   ctx: PassContext,
 ): Promise<(TuckerRanks | null)[]> {
-  const { keep, ratio, rank } = o.budget;
-  if (keep === undefined)
-    return all.map((c) => {
-      const { channels, outputs } = sizesOf(c);
-      return ratio === undefined
-        ? { input: Math.min(rank!, channels), output: Math.min(rank!, outputs) }
-        : ranksAt(c, ratio, lengths, stepOf(ctx));
-    });
+  const { keep } = o.budget;
+  if (keep === undefined) return all.map((c) => fixedRanks(c, o.budget, lengths, stepOf(ctx)));
   const rankable = all.map((c) => ({
     name: c.site.layer.node.name,
     original: convolutionWork(c, lengths),
@@ -210,6 +252,15 @@ cannot be sampled get the plain HOSVD, and the report says so.`,
     return grams.length === 0 ? null : { values: [], grams };
   },
   wantsOracle: (o) => o.measure && o.budget.keep !== undefined,
+  preview(graph, o, ctx) {
+    const left = leftLines();
+    const sites = candidatesOf(graph, o, { ...ctx, decide: left.decide });
+    const lengths = lengthsOf({ ...ctx, oracle: null });
+    const groups = sites.map((site) =>
+      plannedConv({ site, statistics: null }, lengths, o.budget, stepOf(ctx)),
+    );
+    return [...previewFactors(groups, lengths, o.budget, ctx), ...left.lines("layer")];
+  },
   version: 1,
   async run(graph, o, ctx) {
     const known = o.weighting === "none" ? null : ctx.statistics;

@@ -1,3 +1,4 @@
+import { elementCount } from "../../ir/dtype.ts";
 import type { Statistics } from "../../calibrate/statistics/types.ts";
 import type { Dense } from "../../ir/evaluator.ts";
 import type { Graph } from "../../ir/graph.ts";
@@ -7,6 +8,7 @@ import type { LayerError } from "../../numeric/quantize/error.ts";
 import { elementsOf } from "../../runtime/kernels/elements.ts";
 import type { LowRankTensors } from "../../runtime/kernels/factor-low-rank.ts";
 import { spectrumTensor } from "../../runtime/kernels/weighed-spectrum.ts";
+import { leftLines } from "../preview-text.ts";
 import { heldOutError, heldOutField, heldOutInputs } from "../held-out.ts";
 import { type Decision, definePass, type PassContext } from "../pass.ts";
 import { type Candidate, flopsOf, obstacle } from "./allocate.ts";
@@ -23,7 +25,7 @@ import {
 } from "./low-rank.ts";
 import type { Probe } from "./measure.ts";
 import { FACTORIZE_PROPERTIES, type FactorizeOptions } from "./options.ts";
-import { previewRanks } from "./preview.ts";
+import { type PlannedForm, type PlannedGroup, previewFactors } from "./preview.ts";
 import { allocated, decideLengths, decideWeighting } from "./ranks.ts";
 import { groupSites, type Site, sitesOf } from "./sites.ts";
 import { inputRequest, statisticsOf } from "./statistics.ts";
@@ -111,6 +113,41 @@ function rankAt(g: Group, ratio: number, lengths: Lengths, step: number): number
   const one = flopsOf(lowRankWork(g, lengths, 1));
   const rank = Math.floor((ratio * flopsOf(originalWork(g, lengths))) / one / step) * step;
   return Math.max(Math.min(step, fullRank(g)), Math.min(rank, fullRank(g)));
+}
+
+/** A group with the ranks it could get. */
+function plannedGroup(
+  g: Group,
+  lengths: Lengths,
+  budget: FactorizeOptions["budget"],
+  step: number,
+): PlannedGroup {
+  const [lead] = g.sites;
+  const each = (t: Tensor): number => tensorBytes(t) / elementCount(t.dims);
+  const formOf = (rank: number): PlannedForm => ({
+    text: `rank ${rank}`,
+    work: lowRankWork(g, lengths, rank),
+    bytes: g.sites.reduce(
+      (n, s) => n + each(s.layer.tensor) * rank * s.rows,
+      each(lead.layer.tensor) * rank * lead.columns,
+    ),
+  });
+  function* upTo(): Iterable<PlannedForm> {
+    for (let rank = step; rank < fullRank(g); rank += step) yield formOf(rank);
+  }
+  const { ratio, rank } = budget;
+  return {
+    name: nameOf(g),
+    size: `${g.sites.length > 1 ? `${g.sites.length} layers of ` : ""}${lead.rows}×${lead.columns}`,
+    original: originalWork(g, lengths),
+    bytes: g.sites.reduce((n, s) => n + tensorBytes(s.layer.tensor), 0),
+    forms:
+      ratio !== undefined
+        ? [formOf(rankAt(g, ratio, lengths, step))]
+        : rank !== undefined
+          ? [formOf(Math.min(rank, fullRank(g)))]
+          : { upTo: upTo() },
+  };
 }
 
 async function ranksOf(
@@ -243,19 +280,13 @@ report says so.`,
   },
   wantsOracle: (o) => o.measure && o.budget.keep !== undefined,
   preview(graph, o, ctx) {
-    const sites = candidatesOf(graph, o, { model: ctx.model, shapes: () => ctx.shapes(), decide: () => {} });
-    const groups = groupSites(sites, o.merge).map(
-      (g): Group => ({ sites: g as [Site, ...Site[]], statistics: null }),
+    const left = leftLines();
+    const sites = candidatesOf(graph, o, { ...ctx, decide: left.decide });
+    const lengths = lengthsOf({ ...ctx, oracle: null });
+    const groups = groupSites(sites, o.merge).map((g) =>
+      plannedGroup({ sites: g as [Site, ...Site[]], statistics: null }, lengths, o.budget, stepOf(ctx)),
     );
-    const { ratio, rank } = o.budget;
-    const step = stepOf(ctx);
-    const rankOf =
-      ratio !== undefined
-        ? (g: Group, lengths: Lengths) => rankAt(g, ratio, lengths, step)
-        : rank !== undefined
-          ? (g: Group) => Math.min(rank, fullRank(g))
-          : null;
-    return previewRanks(groups, { rankOf, step }, ctx);
+    return [...previewFactors(groups, lengths, o.budget, ctx), ...left.lines("layer")];
   },
   version: 1,
   async run(graph, o, ctx) {

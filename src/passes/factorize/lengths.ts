@@ -9,6 +9,8 @@ const ASSUMED = { side: 64, tokens: 77, batch: 2 };
 export interface Lengths {
   /** `null` where the shape is not known at all. */
   elements(id: ValueId): number | null;
+  /** Length of every symbol. */
+  readonly bindings: Readonly<Record<string, number>>;
   /** Symbols that a length was assumed for. */
   readonly assumed: readonly string[];
 }
@@ -35,6 +37,7 @@ export function lengthsOf(ctx: Pick<PassContext, "model" | "shapes" | "oracle">)
   }
   const shapes = ctx.shapes();
   return {
+    bindings,
     assumed,
     elements(id) {
       let size = 1;

@@ -1,54 +1,95 @@
-import { elementCount } from "../../ir/dtype.ts";
+import type { ProductWork } from "../../targets/cost/product.ts";
 import type { PreviewContext, PreviewLine } from "../pass.ts";
 import { flopsOf, obstacle } from "./allocate.ts";
-import { type Lengths, lengthsOf } from "./lengths.ts";
-import { fullRank, type Group, lowRankWork, originalWork } from "./low-rank.ts";
+import { assumedText, counted } from "../preview-text.ts";
+import type { Lengths } from "./lengths.ts";
+import type { Budget } from "./options.ts";
 
-/** Elements of the factors of a group. */
-function factorElements(g: Group, rank: number): number {
-  return g.sites.reduce((n, s) => n + rank * s.rows, rank * g.sites[0].columns);
+/** A form that layers could be written in. */
+export interface PlannedForm {
+  /** `rank 16`, `ranks 32, 16`. */
+  readonly text: string;
+  readonly work: readonly ProductWork[];
+  readonly bytes: number;
 }
 
-function lineOf(g: Group, rank: number, of: string, lengths: Lengths): PreviewLine {
-  const { rows, columns, layer } = g.sites[0];
-  const share = flopsOf(lowRankWork(g, lengths, rank)) / flopsOf(originalWork(g, lengths));
-  const before = g.sites.reduce((n, s) => n + elementCount(s.layer.tensor.dims), 0);
-  const count = g.sites.length > 1 ? `${g.sites.length} layers of ` : "";
+/** Layers that would be factored together, as a preview sees them. */
+export interface PlannedGroup {
+  /** Name of the first layer. */
+  readonly name: string;
+  /** `320×1280`, with the number of layers where there are several. */
+  readonly size: string;
+  readonly original: readonly ProductWork[];
+  readonly bytes: number;
+  /** The form the options ask for, or every form from the smallest where spectra will decide. */
+  readonly forms: readonly [PlannedForm] | { readonly upTo: Iterable<PlannedForm> };
+}
+
+function lineOf(g: PlannedGroup, form: PlannedForm, of: string): PreviewLine {
+  const share = flopsOf(form.work) / flopsOf(g.original);
   return {
-    subject: layer.node.name,
-    what: `${count}${rows}×${columns}: ${of} ${rank}, ${(100 * share).toFixed(1)} % of the operations, ${4 * before} bytes become ${4 * factorElements(g, rank)}`,
+    subject: g.name,
+    what: `${g.size}: ${of}${form.text}, ${(100 * share).toFixed(1)} % of the operations, ${g.bytes} bytes become ${form.bytes}`,
   };
 }
 
-/** Largest rank, in steps, whose factors save operations and estimated time; 0 where none does. */
-function payingRank(g: Group, lengths: Lengths, step: number, ctx: PreviewContext): number {
-  const original = originalWork(g, lengths);
-  let best = 0;
-  for (let rank = step; rank < fullRank(g); rank += step) {
-    if (obstacle(ctx.target, original, lowRankWork(g, lengths, rank)) !== null) break;
-    best = rank;
+/** The last form before the first that does not pay; `null` where none does. */
+function largestPaying(
+  g: PlannedGroup,
+  forms: Iterable<PlannedForm>,
+  ctx: PreviewContext,
+): PlannedForm | null {
+  let best: PlannedForm | null = null;
+  for (const form of forms) {
+    if (obstacle(ctx.target, g.original, form.work) !== null) break;
+    best = form;
   }
   return best;
 }
 
-/** Groups of layers with the rank they would get, or the largest that pays where spectra decide. */
-export function previewRanks(
-  groups: readonly Group[],
-  o: { readonly rankOf: ((g: Group, lengths: Lengths) => number) | null; readonly step: number },
+function planOf(g: PlannedGroup, ctx: PreviewContext): { line: PreviewLine; form: PlannedForm | null } {
+  if (!("upTo" in g.forms)) {
+    const [form] = g.forms;
+    const why = obstacle(ctx.target, g.original, form.work);
+    if (why === null) return { line: lineOf(g, form, ""), form };
+    return {
+      line: { subject: g.name, what: `${g.size} stays as it is at ${form.text}: ${why}` },
+      form: null,
+    };
+  }
+  const form = largestPaying(g, g.forms.upTo, ctx);
+  return form === null
+    ? { line: { subject: g.name, what: `${g.size}: no rank pays on the target` }, form }
+    : { line: lineOf(g, form, "any up to "), form };
+}
+
+/**
+ * Groups of layers with the ranks they would get, or the largest that pay where spectra share out the operations that
+ * are kept.
+ */
+export function previewFactors(
+  groups: readonly PlannedGroup[],
+  lengths: Lengths,
+  { keep }: Budget,
   ctx: PreviewContext,
 ): PreviewLine[] {
-  const lengths = lengthsOf({ ...ctx, oracle: null });
-  const assumed = lengths.assumed.length > 0 ? ` (lengths assumed for ${lengths.assumed.join(", ")})` : "";
-  const lines = groups.map((g) => {
-    if (o.rankOf !== null) return lineOf(g, o.rankOf(g, lengths), "rank", lengths);
-    const rank = payingRank(g, lengths, o.step, ctx);
-    return rank > 0
-      ? lineOf(g, rank, "any rank up to", lengths)
-      : { subject: g.sites[0].layer.node.name, what: "no rank pays on the target" };
-  });
-  const flops = groups.reduce((n, g) => n + flopsOf(originalWork(g, lengths)), 0);
+  const plans = groups.map((g) => ({ g, ...planOf(g, ctx) }));
+  const sum = (of: (p: (typeof plans)[number]) => number): number => plans.reduce((n, p) => n + of(p), 0);
+  const mega = (n: number): string => `${(n / 1e6).toFixed(1)} MFLOP`;
+  const flops = [
+    sum(({ g }) => flopsOf(g.original)),
+    sum(({ g, form }) => flopsOf(form?.work ?? g.original)),
+  ] as const;
+  const bytes = [sum(({ g }) => g.bytes), sum(({ g, form }) => form?.bytes ?? g.bytes)] as const;
+  const planned =
+    keep === undefined
+      ? `${mega(flops[0])} become ${mega(flops[1])}, ${bytes[0]} bytes ${bytes[1]}`
+      : `${mega(flops[0])} and ${bytes[0]} bytes before, ${mega(keep * flops[0])} asked for`;
   return [
-    { subject: "", what: `${groups.length} groups of layers, ${(flops / 1e6).toFixed(1)} MFLOP${assumed}` },
-    ...lines,
+    {
+      subject: "",
+      what: `${counted(groups.length, "group")} of layers; ${planned}${assumedText(lengths.assumed, lengths.bindings)}`,
+    },
+    ...plans.map((p) => p.line),
   ];
 }

@@ -12,6 +12,7 @@ import { conditionIndex } from "./condition-index.ts";
 import { classRows, type ConditionRows, conditionTables, distinct } from "./conditions.ts";
 import { createLookup } from "./lookup.ts";
 import { type FrozenPath, frozenPath, tableBytes } from "./path.ts";
+import { previewTables } from "./preview.ts";
 import { openLength, type PathInput } from "./tables.ts";
 
 /** Options of `freeze-conditions`. */
@@ -32,7 +33,10 @@ const ROLES: ReadonlySet<InputRole> = new Set([
 ]);
 
 /** Inputs of conditions with one row per sample, as the sample has them. */
-function conditionInputs(o: FreezeConditionsOptions, ctx: PassContext): PathInput[] {
+function conditionInputs(
+  o: FreezeConditionsOptions,
+  ctx: Pick<PassContext, "model" | "shapes">,
+): PathInput[] {
   const shapes = ctx.shapes();
   const all = anatomy(ctx.model, shapes).inputs;
   const sample = all.find((i) => i.role === "sample");
@@ -63,7 +67,7 @@ function recordedRows(inputs: readonly PathInput[], ctx: PassContext): Condition
 function pathOf(
   inputs: readonly PathInput[],
   lengths: Readonly<Record<string, number>>,
-  ctx: PassContext,
+  ctx: Pick<PassContext, "model" | "shapes">,
 ): FrozenPath {
   const shapes = ctx.shapes();
   const [batch] = inputs[0]!.dims;
@@ -131,6 +135,18 @@ everywhere; where it answers it is exact up to float rounding.`,
     },
   },
   wantsOracle: (o) => o.conditions === "calibration",
+  preview(_graph, o, ctx) {
+    const line = (what: string) => [{ subject: "", what }];
+    if (o.conditions === null) return line("no conditions are given: freezing them is opt-in");
+    const inputs = conditionInputs(o, ctx);
+    if (inputs.length === 0) return line("no graph input was recognised as a condition, one per sample");
+    const path = pathOf(inputs, {}, ctx);
+    if (path.frontier.length === 0)
+      return line("no weights depend on conditions alone, as far as shapes tell without a sample");
+    const of = inputs.map((i) => `"${ctx.model.graph.value(i.value).name}"`).join(", ");
+    const rows = o.conditions === "calibration" ? null : new Set(o.conditions).size;
+    return previewTables(path, { of, rows, what: "condition" }, ctx);
+  },
   version: 1,
   async run(graph, o, ctx) {
     const skip = (why: string): void =>

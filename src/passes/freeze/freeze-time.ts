@@ -3,6 +3,7 @@ import { anatomy } from "../../ir/anatomy/index.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { createLookup } from "./lookup.ts";
+import { previewFreezing } from "./preview.ts";
 import { timeIndex, tooClose } from "./time-index.ts";
 import { openLength, tablesOf } from "./tables.ts";
 import { type Frozen, frozenPath, staticRest, tableBytes } from "./path.ts";
@@ -78,6 +79,10 @@ everywhere; where it answers it is exact up to float rounding.`,
     },
   },
   wantsOracle: (o) => o.timesteps === "calibration",
+  preview: (graph, o, ctx) =>
+    o.timesteps === null
+      ? [{ subject: "", what: "no timesteps are given: freezing them is opt-in" }]
+      : previewFreezing(graph, o.timesteps === "calibration" ? null : new Set(o.timesteps).size, ctx),
   version: 1,
   async run(graph, o, ctx) {
     const timesteps = wantedSteps(o, ctx);

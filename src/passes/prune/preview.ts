@@ -1,6 +1,8 @@
 import { type PruneAnalysis, type PruneGroup, pruneAnalysis } from "../../ir/anatomy/groups/index.ts";
+import type { InferredShapes } from "../../ir/infer.ts";
 import { modelBytes } from "../../ir/weights.ts";
 import type { PreviewContext, PreviewLine } from "../pass.ts";
+import { assumedText, counted } from "../preview-text.ts";
 import { chosen } from "./engine.ts";
 import { flopCount, lengthsOf } from "./flops.ts";
 import { countsOf } from "./levels.ts";
@@ -30,9 +32,19 @@ function refusalLines({ refused }: PruneAnalysis): PreviewLine[] {
   }));
 }
 
+/** Analyses of graphs that did not change: inferred shapes are those of one state of a graph. */
+const analyses = new WeakMap<InferredShapes, PruneAnalysis>();
+
+function analysisOf({ model, shapes }: PreviewContext): PruneAnalysis {
+  const key = shapes();
+  const known = analyses.get(key) ?? pruneAnalysis(model, key);
+  analyses.set(key, known);
+  return known;
+}
+
 /** Groups a pruning pass would choose from, and the FLOPs and bytes it starts with. */
 export function previewPruning(o: PruneOptions, scope: Scope, ctx: PreviewContext): PreviewLine[] {
-  const analysis = pruneAnalysis(ctx.model, ctx.shapes());
+  const analysis = analysisOf(ctx);
   const groups = chosen(analysis, o, scope);
   const { lengths, assumed } = lengthsOf({ model: ctx.model, oracle: null }, o.dims);
   const flops = flopCount(ctx, analysis, lengths);
@@ -42,8 +54,8 @@ export function previewPruning(o: PruneOptions, scope: Scope, ctx: PreviewContex
     {
       subject: "",
       what:
-        `${groups.length} groups; ${mega(flops.total)} and ${modelBytes(ctx.model)} bytes before, ${mega(flops.total * (1 - o.ratio))} asked for, ${mega(floor)} with all that may go` +
-        (assumed.length > 0 ? ` (lengths assumed for ${assumed.join(", ")})` : ""),
+        `${counted(groups.length, "group")}; ${mega(flops.total)} and ${modelBytes(ctx.model)} bytes before, ${mega(flops.total * (1 - o.ratio))} asked for, ${mega(floor)} with all that may go` +
+        assumedText(assumed, lengths),
     },
     ...groups.map((g) => groupLine(g, o)),
     ...refusalLines(analysis),

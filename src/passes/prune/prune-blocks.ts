@@ -6,6 +6,7 @@ import { removeDead } from "../clean/remove-dead.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { type Branch, residualBranches } from "./branches.ts";
 import { lengthsOf } from "./flops.ts";
+import { previewBlocks } from "./preview-blocks.ts";
 import {
   putStub,
   type Stub,
@@ -141,6 +142,7 @@ rank 16 32.3; on six branches of the U-Net it is 35.4, 36.9, 37.1 and 38.0.`,
     return values.length === 0 ? null : { values, grams: [] };
   },
   wantsOracle: () => true,
+  preview: (_graph, o, ctx) => previewBlocks(o.ratio, ctx),
   async run(graph, o, ctx) {
     if (ctx.oracle === null) {
       ctx.decide({

@@ -4,6 +4,7 @@ import { raiseOpset } from "../legalise/convert-opset.ts";
 import { definePass } from "../pass.ts";
 import { checkSparse, needsData, requestFor } from "./fitting.ts";
 import { formatsOf, plan, type QuantizeWeightsOptions, replaceFormat, shared, supportOf } from "./plan.ts";
+import { previewFormats } from "./preview.ts";
 import { stagesOf } from "./stages.ts";
 import { storeWeights } from "./store.ts";
 
@@ -200,6 +201,7 @@ format falls back to the one its descriptor names, and the report says so.`,
     const [first] = stagesOf(graph, shared(graph, plan(graph, o, silent), silent), o.sequential);
     return requestFor(graph, first!, ctx);
   },
+  preview: (graph, o, ctx) => previewFormats(graph, o, ctx),
   version: 3,
   async run(graph, o, ctx) {
     checkSparse(o);

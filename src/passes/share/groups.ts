@@ -29,19 +29,30 @@ const inputOf = (node: Node): ValueId => node.inputs[0]!;
 
 /**
  * Layers that read the same value, and, where there are several, modulations of norms that read different values of one
- * kind: their inputs are embeddings of the same timestep and class.
+ * kind: their inputs are embeddings of the same timestep and class. `leave` is told of matrix products that cannot take
+ * part, with why.
  */
 export function inputGroups(
   graph: Graph,
   select: (name: string) => boolean,
   ctx: Pick<PassContext, "model" | "shapes">,
+  leave: (why: string) => void = () => {},
 ): InputGroup[] {
   const guards = guardedLayers(ctx);
   const kinds = new Map(anatomy(ctx.model, ctx.shapes()).layers.map((l) => [l.node, l.kind]));
   const columnsOf = (l: Layer): number => l.tensor.dims[l.role.inAxis]!;
-  const layers = weightLayers(graph, ctx.shapes()).filter(
-    (l) => plain(graph, l) && !guards.has(l.node.id) && select(l.node.name) && columnsOf(l) <= MOST_INPUTS,
-  );
+  const layers = weightLayers(graph, ctx.shapes()).filter((l) => {
+    if (!plain(graph, l) || !select(l.node.name)) return false;
+    const guard = guards.get(l.node.id);
+    const why =
+      guard !== undefined
+        ? `guards leave it as it is (${guard})`
+        : columnsOf(l) > MOST_INPUTS
+          ? `it has more than ${MOST_INPUTS} inputs`
+          : null;
+    if (why !== null) leave(why);
+    return why === null;
+  });
   const byValue = new Map<ValueId, Layer[]>();
   for (const l of layers) byValue.set(inputOf(l.node), [...(byValue.get(inputOf(l.node)) ?? []), l]);
   const groups: InputGroup[] = [];

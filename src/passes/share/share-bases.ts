@@ -1,8 +1,7 @@
 import type { Statistics } from "../../calibrate/statistics/types.ts";
-import { elementCount } from "../../ir/dtype.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
-import { type Tensor, tensorBytes } from "../../ir/tensor.ts";
+import type { Tensor } from "../../ir/tensor.ts";
 import { product, transposed, viewOf } from "../../numeric/linalg/product.ts";
 import type { LayerError } from "../../numeric/quantize/error.ts";
 import { inputSpectrum, rankFor } from "../../numeric/share/basis.ts";
@@ -13,9 +12,11 @@ import { optionPattern } from "../option-pattern.ts";
 import { transposeTensor } from "../../runtime/kernels/transpose.ts";
 import { heldOutError, heldOutField, heldOutInputs } from "../held-out.ts";
 import { definePass, type PassContext } from "../pass.ts";
+import { leftLines } from "../preview-text.ts";
 import { gramRequest, inputsOf } from "../quantize/grams.ts";
 import type { Layer } from "../quantize/layers.ts";
 import { type InputGroup, inputGroups } from "./groups.ts";
+import { basisBytes, groupBytes, previewBases } from "./preview.ts";
 
 /** Options of `share-bases`. */
 export interface ShareBasesOptions {
@@ -31,10 +32,16 @@ function groupsOf(
   graph: Graph,
   o: ShareBasesOptions,
   ctx: Pick<PassContext, "model" | "shapes">,
+  leave?: (why: string) => void,
 ): InputGroup[] {
   const match = optionPattern("share-bases", "match", o.match);
   const exclude = optionPattern("share-bases", "exclude", o.exclude);
-  return inputGroups(graph, (name) => match?.test(name) !== false && exclude?.test(name) !== true, ctx);
+  return inputGroups(
+    graph,
+    (name) => match?.test(name) !== false && exclude?.test(name) !== true,
+    ctx,
+    leave,
+  );
 }
 
 const orderOf = ({ role }: Layer): "KN" | "NK" => (role.inAxis === 0 ? "KN" : "NK");
@@ -181,6 +188,12 @@ predicted from the Gram matrix; embeddings see few different inputs, and it hold
       .filter((r) => r !== null);
     return grams.length === 0 ? null : { values: [], grams };
   },
+  preview(graph, o, ctx) {
+    const left = leftLines();
+    const leave = (why: string): void =>
+      left.decide({ node: "", kind: "skipped", rule: "shared-basis", why });
+    return [...previewBases(groupsOf(graph, o, ctx, leave), o.sqnr), ...left.lines("layer")];
+  },
   version: 1,
   async run(graph, o, ctx) {
     const groups = groupsOf(graph, o, ctx);
@@ -202,9 +215,8 @@ predicted from the Gram matrix; embeddings see few different inputs, and it hold
         continue;
       }
       const rank = await rankOf(g, data.gram, o, ctx);
-      const outputs = g.layers.reduce((n, l) => n + elementCount(l.tensor.dims) / g.columns, 0);
-      const before = g.layers.reduce((n, l) => n + tensorBytes(l.tensor), 0);
-      const after = 4 * rank * (g.columns + outputs);
+      const before = groupBytes(g);
+      const after = basisBytes(g, rank);
       if (after >= before) {
         leave(g, `${o.sqnr} dB need rank ${rank}, which takes ${after} bytes, and the weights ${before}`);
         continue;

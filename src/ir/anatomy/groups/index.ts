@@ -80,7 +80,9 @@ function digits(e: Elements, axis: Axis): Int32Array[] | null {
     const length = f.length as number;
     inner /= length;
     const start = e.start(f);
-    return Int32Array.from({ length: n }, (_, i) => e.root(start + (Math.floor(i / inner) % length)));
+    const out = new Int32Array(n);
+    for (let i = 0; i < n; i++) out[i] = e.root(start + (Math.floor(i / inner) % length));
+    return out;
   });
 }
 
@@ -90,14 +92,16 @@ function unitsOf(e: Elements, axis: Axis): Int32Array | null {
   if (all === null) return null;
   const [first, ...more] = all;
   if (first === undefined) return new Int32Array(0);
-  const free = (u: number, i: number): number =>
-    [u, ...more.map((m) => m[i]!)].find((x) => !e.frozen.has(x)) ?? u;
-  return first.map(free);
+  for (const [i, u] of first.entries())
+    if (e.frozen.has(u)) first[i] = more.find((m) => !e.frozen.has(m[i]!))?.[i] ?? u;
+  return first;
 }
 
 interface Draft {
   readonly units: number[];
   readonly index: Map<number, number>;
+  /** Holdings of every unit, in order. */
+  readonly held: readonly number[];
 }
 
 /** One axis of a constant whose elements belong to units. */
@@ -111,16 +115,16 @@ interface Holding {
 function draftGroups(holdings: readonly Holding[], e: Elements): Draft[] {
   const where = new Map<number, number[]>();
   for (const [h, { units }] of holdings.entries())
-    for (const u of new Set(units)) {
-      if (e.frozen.has(u)) continue;
+    for (const u of units) {
       const list = where.get(u);
-      if (list === undefined) where.set(u, [h]);
-      else list.push(h);
+      if (list !== undefined) {
+        if (list.at(-1) !== h) list.push(h);
+      } else if (!e.frozen.has(u)) where.set(u, [h]);
     }
   const bySignature = new Map<string, Draft>();
   for (const [unit, list] of [...where].sort((a, b) => a[0] - b[0])) {
     const key = list.join();
-    const draft: Draft = bySignature.get(key) ?? { units: [], index: new Map() };
+    const draft: Draft = bySignature.get(key) ?? { units: [], index: new Map(), held: list };
     draft.index.set(unit, draft.units.length);
     draft.units.push(unit);
     bySignature.set(key, draft);
@@ -128,26 +132,50 @@ function draftGroups(holdings: readonly Holding[], e: Elements): Draft[] {
   return [...bySignature.values()];
 }
 
-function indices(h: Holding, d: Draft): Int32Array[] {
-  const lists: number[][] = d.units.map(() => []);
-  for (const [i, u] of h.units.entries()) {
-    const k = d.index.get(u);
-    if (k !== undefined) lists[k]!.push(i);
-  }
-  return lists.map((l) => Int32Array.from(l));
+/** Indices of each unit on an axis, made when first asked for: planning needs their numbers only. */
+function indices(h: Holding, d: Draft): () => readonly Int32Array[] {
+  let made: readonly Int32Array[] | null = null;
+  return () => {
+    if (made !== null) return made;
+    const lists: number[][] = d.units.map(() => []);
+    for (const [i, u] of h.units.entries()) {
+      const k = d.index.get(u);
+      if (k !== undefined) lists[k]!.push(i);
+    }
+    made = lists.map((l) => Int32Array.from(l));
+    return made;
+  };
 }
 
 function finish(graph: Graph, d: Draft, held: readonly Holding[], at: Context): PruneGroup | null {
   const producers: Producer[] = [];
   const consumers: Consumer[] = [];
+  let width = 0;
   for (const h of held) {
     const node = graph.node(h.use.node);
     const role = weightRole(graph, at.shapes, node);
     const weight = role?.input === h.use.input;
     const place = { node: node.id, input: h.use.input, axis: h.axis };
-    if (weight && h.axis === role.inAxis && role.groups === 1)
-      consumers.push({ ...place, columns: indices(h, d) });
-    else producers.push({ ...place, rows: indices(h, d), weight });
+    const list = indices(h, d);
+    if (weight && h.axis === role.inAxis && role.groups === 1) {
+      width = Math.max(
+        width,
+        h.units.reduce((n, u) => n + (u === d.units[0] ? 1 : 0), 0),
+      );
+      consumers.push({
+        ...place,
+        get columns() {
+          return list();
+        },
+      });
+    } else
+      producers.push({
+        ...place,
+        get rows() {
+          return list();
+        },
+        weight,
+      });
   }
   const [reader] = consumers;
   const maker = producers.find((p) => p.weight);
@@ -165,7 +193,6 @@ function finish(graph: Graph, d: Draft, held: readonly Holding[], at: Context): 
   if (heads) kind = "heads";
   else if (vector) kind = "embedding";
   else if (!single) kind = "stage";
-  const width = Math.max(...consumers.map((c) => c.columns[0]!.length));
   return {
     name: graph.node(maker.node).name,
     kind,
@@ -217,10 +244,15 @@ export function pruneAnalysis(model: Model, shapes: InferredShapes): PruneAnalys
     }),
   );
   const at = { shapes, elements, heads };
-  const byUnit = new Map<number, Holding[]>();
-  for (const h of holdings) for (const u of new Set(h.units)) byUnit.set(u, [...(byUnit.get(u) ?? []), h]);
   const groups = draftGroups(holdings, elements)
-    .map((d) => finish(graph, d, byUnit.get(d.units[0]!)!, at))
+    .map((d) =>
+      finish(
+        graph,
+        d,
+        d.held.map((h) => holdings[h]!),
+        at,
+      ),
+    )
     .filter((g) => g !== null);
   return {
     groups,
