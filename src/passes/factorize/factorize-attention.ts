@@ -261,7 +261,7 @@ sampled all inputs count alike, and the report says so.`,
     const sites = selected(graph, o, { ...ctx, decide: left.decide });
     const { ratio } = o.budget;
     const widthOf = (width: number): number | null =>
-      ratio === undefined ? null : rankFor(new Float64Array(width + 1), { ratio });
+      ratio === undefined ? null : widthFor(new Float64Array(width + 1), { ratio });
     const plan = { scores: wantsScores(o), values: wantsValues(o), widthOf };
     return [...previewAttention(sites, plan, ctx), ...left.lines("attention")];
   },
