@@ -21,6 +21,7 @@ import { fuseGroupNorm } from "./fuse/fuse-group-norm.ts";
 import { fuseLayerNorm } from "./fuse/fuse-layer-norm.ts";
 import { fuseRmsNorm } from "./fuse/fuse-rms-norm.ts";
 import { linearisePointwise } from "./fuse/linearise-pointwise.ts";
+import { fuseDepthToSpace } from "./fuse/fuse-depth-to-space.ts";
 import { splitUpsample } from "./fuse/split-upsample.ts";
 import { convertOpset } from "./legalise/convert-opset.ts";
 import { narrowInputs } from "./legalise/narrow-inputs.ts";
@@ -61,6 +62,7 @@ export const passes = [
   fuseGemm,
   fuseAffine,
   linearisePointwise,
+  fuseDepthToSpace,
   splitUpsample,
   convertOpset,
   spellOps,

@@ -12,6 +12,9 @@ const step = (name: string, options: LegaliseStep["options"] = {}): LegaliseStep
 /** Spelling of a capability that no fusion makes: the primitives stay as they are. */
 const PRIMITIVE = "decomposed";
 
+/** Axes of the transposition that puts patches of a transformer together. */
+const PATCH_AXES = 6;
+
 /**
  * Passes that bring a model into the form a target takes, before any weight changes its format: opset first (fused
  * operators need it), then the target's fused spellings, then everything it lacks written out.
@@ -26,6 +29,7 @@ export function legalisePlan(target: Target): readonly LegaliseStep[] {
     if (activation !== PRIMITIVE) steps.push(step("fuse-activation", { spelling: activation }));
   if (spelling.attention !== PRIMITIVE) steps.push(step("fuse-attention", { spelling: spelling.attention }));
   if (spelling.pointwise === "MatMul") steps.push(step("linearise-pointwise"), step("simplify"));
+  if (target.shapes.maxRank < PATCH_AXES) steps.push(step("fuse-depth-to-space"));
   steps.push(step("fuse-gemm"));
   steps.push(step("spell-ops"));
   // Fusions leave what they replaced behind; nothing may count, quantize or convert it.

@@ -83,6 +83,15 @@ export const fuse: Examples = {
         return k.linear("linear", k.b.node("Transpose", [tokens], { perm: [0, 2, 1] }), 8, 8);
       }),
   },
+  "fuse-depth-to-space": {
+    of: "tokens of a transformer that become an image of 2×2 patches",
+    build: () =>
+      model(["batch", 16, 12], (k, x) => {
+        const grid = k.b.node("Reshape", [x, k.i64([-1, 4, 4, 2, 2, 3])]);
+        const moved = k.b.node("Einsum", [grid], { equation: "nhwpqc->nchpwq" });
+        return k.b.node("Reshape", [moved, k.i64([-1, 3, 8, 8])]);
+      }),
+  },
   "split-upsample": {
     of: "a convolution behind nearest upsampling",
     build: () =>

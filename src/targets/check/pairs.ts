@@ -114,6 +114,7 @@ export function whyFloat(view: CheckView, node: Node, limits: Limits): string | 
   const wrong = fed.map((n) => gridType(view, n)).find((t) => !pairs.types.includes(t));
   if (wrong !== undefined) return `${wrong} is not computed with there`;
   const product = node.op === "MatMul" || node.op === "Gemm";
-  if (!isClosed(view, node) && !(product && closedUnits !== undefined)) return "its output is not quantized";
+  const open = limits.inputPairs?.operators.includes(opKey(node)) ?? (product && closedUnits !== undefined);
+  if (!isClosed(view, node) && !open) return "its output is not quantized";
   return null;
 }
