@@ -13,6 +13,7 @@ import { linalg } from "./linalg.ts";
 import { mixedPrecision } from "./mixed-precision.ts";
 import { onnxsim } from "./onnxsim.ts";
 import { outputCorrection } from "./output-correction.ts";
+import { paletteShapes } from "./palette-shapes.ts";
 import { paperShapes } from "./paper-shapes.ts";
 import { peers } from "./peers.ts";
 import { pruneShapes } from "./prune-shapes.ts";
@@ -26,6 +27,7 @@ import { skeletonInspect } from "./skeleton-inspect.ts";
 import { skeletonSpeed } from "./skeleton-speed.ts";
 import { skeletonWeights } from "./skeleton-weights.ts";
 import { sparseShapes } from "./sparse-shapes.ts";
+import { targetsCase } from "./targets.ts";
 import { vaeFormats } from "./vae-formats.ts";
 import { workers } from "./workers.ts";
 
@@ -50,8 +52,10 @@ export const cases: readonly BenchCase[] = [
   factorizeShapes,
   attentionShapes,
   sparseShapes,
+  paletteShapes,
   pruneShapes,
   hybrids,
+  targetsCase,
   guards,
   skeletonInspect,
   checkSkeletons,
