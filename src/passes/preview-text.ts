@@ -38,3 +38,6 @@ export function leftLines(): LeftLines {
     },
   };
 }
+
+/** Operations in millions. */
+export const mega = (n: number): string => `${(n / 1e6).toFixed(1)} MFLOP`;

@@ -1,7 +1,7 @@
 import type { ProductWork } from "../../targets/cost/product.ts";
 import type { PreviewContext, PreviewLine } from "../pass.ts";
 import { flopsOf, obstacle } from "./allocate.ts";
-import { assumedText, counted } from "../preview-text.ts";
+import { assumedText, counted, mega } from "../preview-text.ts";
 import type { Lengths } from "./lengths.ts";
 import type { Budget } from "./options.ts";
 
@@ -75,7 +75,6 @@ export function previewFactors(
 ): PreviewLine[] {
   const plans = groups.map((g) => ({ g, ...planOf(g, ctx) }));
   const sum = (of: (p: (typeof plans)[number]) => number): number => plans.reduce((n, p) => n + of(p), 0);
-  const mega = (n: number): string => `${(n / 1e6).toFixed(1)} MFLOP`;
   const flops = [
     sum(({ g }) => flopsOf(g.original)),
     sum(({ g, form }) => flopsOf(form?.work ?? g.original)),

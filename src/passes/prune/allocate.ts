@@ -1,11 +1,11 @@
-import type { FlopCount } from "./flops.ts";
+import type { CostCount } from "./cost.ts";
 import type { Cut } from "./levels.ts";
 
 /** A deeper level of one group. */
 interface Step {
   readonly cut: number;
   readonly level: number;
-  /** Harm per FLOP saved. */
+  /** Harm per FLOP or byte saved. */
   readonly price: number;
 }
 
@@ -15,12 +15,12 @@ export function unitsAt(cut: Cut, level: number): number[] {
   return cut.order.slice(0, count).map((i) => cut.group.units[i]!);
 }
 
-/** Levels on the lower convex hull of saved FLOPs and harm, from shallow to deep. */
-function hull(cut: Cut, index: number, flops: FlopCount): Step[] {
+/** Levels on the lower convex hull of savings and harm, from shallow to deep. */
+function hull(cut: Cut, index: number, cost: CostCount): Step[] {
   const points = cut.levels.map((l, level) => ({
     level,
     harm: l.harm,
-    saved: flops.total - flops.after(new Set(unitsAt(cut, level))),
+    saved: cost.total - cost.after(new Set(unitsAt(cut, level))),
   }));
   const steps: Step[] = [];
   let [harm, saved, from] = [0, 0, -1];
@@ -40,10 +40,10 @@ function hull(cut: Cut, index: number, flops: FlopCount): Step[] {
   return steps;
 }
 
-/** Level per group, -1 for whole, and what is left of the FLOPs. */
+/** Level per group, -1 for whole, and what is left of the cost. */
 export interface Spread {
   readonly levels: readonly number[];
-  readonly flops: number;
+  readonly cost: number;
 }
 
 /** Rounds of weighing calls anew by the error they end up with. */
@@ -53,9 +53,9 @@ const REWEIGHTINGS = 4;
  * As {@link spread}, for levels measured call by call: minimises Σ √(relative error) over calls, between the mean of
  * errors, which the worst step of the trajectory decides alone, and the mean in decibels, which forgets it.
  */
-export function spreadOverCalls(cuts: readonly Cut[], flops: FlopCount, limit: number): Spread {
+export function spreadOverCalls(cuts: readonly Cut[], cost: CostCount, limit: number): Spread {
   const calls = cuts.flatMap((c) => c.levels).find((l) => l.byCall !== undefined)?.byCall?.length;
-  if (calls === undefined) return spread(cuts, flops, limit);
+  if (calls === undefined) return spread(cuts, cost, limit);
   let weights = new Float64Array(calls).fill(1);
   const weighed = (): Cut[] =>
     cuts.map((c) => ({
@@ -65,33 +65,33 @@ export function spreadOverCalls(cuts: readonly Cut[], flops: FlopCount, limit: n
         harm: l.byCall?.reduce((sum, n, i) => sum + n * weights[i]!, 0) ?? l.harm,
       })),
     }));
-  let found = spread(weighed(), flops, limit);
+  let found = spread(weighed(), cost, limit);
   for (let r = 0; r < REWEIGHTINGS; r++) {
     const noise = new Float64Array(calls);
     for (const [i, c] of cuts.entries())
       for (const [k, n] of (c.levels[found.levels[i]!]?.byCall ?? []).entries()) noise[k] = noise[k]! + n;
     weights = noise.map((n) => 1 / Math.sqrt(Math.max(n, 1e-12)));
-    found = spread(weighed(), flops, limit);
+    found = spread(weighed(), cost, limit);
   }
   return found;
 }
 
-/** Takes the cheapest steps until the FLOPs are at most `limit`, or everything that can go is gone. */
-function spread(cuts: readonly Cut[], flops: FlopCount, limit: number): Spread {
+/** Takes the cheapest steps until the cost is at most `limit`, or everything that can go is gone. */
+function spread(cuts: readonly Cut[], cost: CostCount, limit: number): Spread {
   const steps = cuts
-    .flatMap((c, i) => hull(c, i, flops))
+    .flatMap((c, i) => hull(c, i, cost))
     .sort((a, b) => a.price - b.price || a.cut - b.cut || a.level - b.level);
   const at = (n: number): Spread => {
     const levels = cuts.map(() => -1);
     for (const s of steps.slice(0, n)) levels[s.cut] = Math.max(levels[s.cut]!, s.level);
     const units = new Set(cuts.flatMap((c, i) => unitsAt(c, levels[i]!)));
-    return { levels, flops: flops.after(units) };
+    return { levels, cost: cost.after(units) };
   };
-  if (at(0).flops <= limit) return at(0);
+  if (at(0).cost <= limit) return at(0);
   let [low, high] = [0, steps.length];
   while (high - low > 1) {
     const middle = (low + high) >> 1;
-    if (at(middle).flops <= limit) high = middle;
+    if (at(middle).cost <= limit) high = middle;
     else low = middle;
   }
   return at(high);

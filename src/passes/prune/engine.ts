@@ -9,7 +9,7 @@ import { optionPattern } from "../option-pattern.ts";
 import type { PassContext } from "../pass.ts";
 import { spreadOverCalls, unitsAt } from "./allocate.ts";
 import { removeUnits, shapeErrors } from "./apply.ts";
-import { flopCount, lengthsOf } from "./flops.ts";
+import { costCount, costText, lengthsOf } from "./cost.ts";
 import { type Cut, countsOf, levelsOf } from "./levels.ts";
 import { measured } from "./measure.ts";
 import type { PruneOptions, Scope } from "./options.ts";
@@ -130,9 +130,6 @@ function report(
   });
 }
 
-/** FLOPs in millions, for messages. */
-const mega = (n: number): string => `${(n / 1e6).toFixed(1)} MFLOP`;
-
 /** What one round works from. */
 interface Start {
   /** FLOPs that may stay. */
@@ -148,9 +145,9 @@ async function round(start: Start, o: PruneOptions, scope: Scope, ctx: PassConte
   const { limit, statistics, original, compressed } = start;
   const { model } = ctx;
   const analysis = pruneAnalysis(model, ctx.shapes());
-  const flops = flopCount(ctx, analysis, lengthsOf(ctx, o.dims).lengths);
+  const cost = costCount(ctx, analysis, { per: o.per, lengths: lengthsOf(ctx, o.dims).lengths });
   const cuts = await cutsOf(chosen(analysis, o, scope), o, statistics, ctx);
-  const { levels } = spreadOverCalls(cuts, flops, limit);
+  const { levels } = spreadOverCalls(cuts, cost, limit);
   const counts = cuts.map((c, i) => (levels[i]! < 0 ? 0 : c.levels[levels[i]!]!.count));
   const units = new Set(cuts.flatMap((c, i) => unitsAt(c, levels[i]!)));
   if (units.size === 0) return;
@@ -177,7 +174,7 @@ export async function prune(graph: Graph, o: PruneOptions, scope: Scope, ctx: Pa
   const analysis = pruneAnalysis(ctx.model, ctx.shapes());
   explain(analysis, o, scope, ctx);
   const { lengths, assumed } = lengthsOf(ctx, o.dims);
-  const { total } = flopCount(ctx, analysis, lengths);
+  const { total } = costCount(ctx, analysis, { per: o.per, lengths });
   const bytes = modelBytes(ctx.model);
   const original = { model: cloneModel(ctx.model), shapes: ctx.shapes() };
   for (let r = 1; r <= o.rounds; r++) {
@@ -189,18 +186,19 @@ export async function prune(graph: Graph, o: PruneOptions, scope: Scope, ctx: Pa
     const limit = total * (1 - (o.ratio * r) / o.rounds);
     await round({ limit, statistics, original, compressed: r > 1 }, o, scope, ctx);
   }
-  const after = flopCount(ctx, pruneAnalysis(ctx.model, ctx.shapes()), lengths).total;
+  const left = pruneAnalysis(ctx.model, ctx.shapes());
+  const after = costCount(ctx, left, { per: o.per, lengths }).total;
   const want = total * (1 - o.ratio);
   ctx.decide({
     node: "",
     kind: after <= want * 1.0001 || after === total ? "applied" : "downgraded",
     rule: scope.pass,
     why:
-      `${mega(total)} became ${mega(after)}, ${((1 - after / total) * 100).toFixed(1)} % less` +
+      `${costText(o.per, total)} became ${costText(o.per, after)}, ${((1 - after / total) * 100).toFixed(1)} % less` +
       (after > want * 1.0001
         ? `; ${(o.ratio * 100).toFixed(1)} % were asked for and nothing else may go`
         : "") +
-      (assumed.length > 0 ? ` (lengths assumed for ${assumed.join(", ")})` : ""),
+      (assumed.length > 0 && o.per === "flops" ? ` (lengths assumed for ${assumed.join(", ")})` : ""),
     bytesBefore: bytes,
     bytesAfter: modelBytes(ctx.model),
   });

@@ -10,6 +10,7 @@ export type Allocation = "uniform" | "predicted" | "measured";
 /** Options all pruning passes share. */
 export interface PruneOptions {
   ratio: number;
+  per: "flops" | "bytes";
   score: Score;
   repair: boolean;
   allocate: Allocation;
@@ -40,7 +41,14 @@ export function pruneSchema(ratio: number, more: JsonSchema = {}): JsonSchema {
         minimum: 0,
         maximum: 0.9,
         default: ratio,
-        description: "Share of the whole graph's FLOPs to take away, as far as `most` allows.",
+        description:
+          "Share of the whole graph's FLOPs, or of its weights' bytes, to take away, as far as `most` allows.",
+      },
+      per: {
+        enum: ["flops", "bytes"],
+        default: "flops",
+        description:
+          "What `ratio` is a share of, and what errors are weighed against: operations or bytes of weights.",
       },
       score: {
         enum: ["obs", "wanda", "energy", "leverage", "magnitude"],
@@ -57,7 +65,7 @@ export function pruneSchema(ratio: number, more: JsonSchema = {}): JsonSchema {
         enum: ["measured", "predicted", "uniform"],
         default: "measured",
         description:
-          "How the cut is spread: by the network's output error per saved FLOP, measured once per group; by relative layer error as predicted; the same share everywhere.",
+          "How the cut is spread: by the network's output error per saved FLOP or byte, measured once per group; by relative layer error as predicted; the same share everywhere.",
       },
       rounds: {
         type: "integer",

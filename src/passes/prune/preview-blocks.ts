@@ -3,9 +3,9 @@ import { modelBytes } from "../../ir/weights.ts";
 import { tensorBytes } from "../../ir/tensor.ts";
 import type { ValueId } from "../../ir/graph.ts";
 import type { PreviewContext, PreviewLine } from "../pass.ts";
-import { assumedText } from "../preview-text.ts";
+import { assumedText, mega } from "../preview-text.ts";
 import { type Branch, residualBranches } from "./branches.ts";
-import { lengthsOf } from "./flops.ts";
+import { lengthsOf } from "./cost.ts";
 
 /** Bytes of constants that only a branch reads. */
 function branchBytes({ inner }: Branch, { model: { graph } }: PreviewContext): number {
@@ -34,7 +34,6 @@ export function previewBlocks(ratio: number, ctx: PreviewContext): PreviewLine[]
       bytes: branchBytes(b, ctx),
     }))
     .sort((a, b) => b.flops - a.flops || a.branch.node.id - b.branch.node.id);
-  const mega = (n: number): string => `${(n / 1e6).toFixed(1)} MFLOP`;
   return [
     {
       subject: "",

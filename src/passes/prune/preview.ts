@@ -2,16 +2,14 @@ import { type PruneAnalysis, type PruneGroup, pruneAnalysis } from "../../ir/ana
 import type { InferredShapes } from "../../ir/infer.ts";
 import { modelBytes } from "../../ir/weights.ts";
 import type { PreviewContext, PreviewLine } from "../pass.ts";
-import { assumedText, counted } from "../preview-text.ts";
+import { assumedText, counted, mega } from "../preview-text.ts";
 import { chosen } from "./engine.ts";
-import { flopCount, lengthsOf } from "./flops.ts";
+import { costCount, costText, lengthsOf } from "./cost.ts";
 import { countsOf } from "./levels.ts";
 import type { PruneOptions, Scope } from "./options.ts";
 
 /** Reasons given by refusals that a preview spells out; the report of a build lists all. */
 const REASONS = 5;
-
-const mega = (n: number): string => `${(n / 1e6).toFixed(1)} MFLOP`;
 
 function groupLine(g: PruneGroup, o: PruneOptions): PreviewLine {
   const most = countsOf(g, o).at(-1) ?? 0;
@@ -47,14 +45,15 @@ export function previewPruning(o: PruneOptions, scope: Scope, ctx: PreviewContex
   const analysis = analysisOf(ctx);
   const groups = chosen(analysis, o, scope);
   const { lengths, assumed } = lengthsOf({ model: ctx.model, oracle: null }, o.dims);
-  const flops = flopCount(ctx, analysis, lengths);
+  const cost = costCount(ctx, analysis, { per: o.per, lengths });
+  const flops = costCount(ctx, analysis, { per: "flops", lengths });
   const most = groups.flatMap((g) => g.units.slice(0, countsOf(g, o).at(-1) ?? 0));
-  const floor = flops.after(new Set(most));
+  const floor = cost.after(new Set(most));
   return [
     {
       subject: "",
       what:
-        `${counted(groups.length, "group")}; ${mega(flops.total)} and ${modelBytes(ctx.model)} bytes before, ${mega(flops.total * (1 - o.ratio))} asked for, ${mega(floor)} with all that may go` +
+        `${counted(groups.length, "group")}; ${mega(flops.total)} and ${modelBytes(ctx.model)} bytes before, ${costText(o.per, cost.total * (1 - o.ratio))} asked for, ${costText(o.per, floor)} with all that may go` +
         assumedText(assumed, lengths),
     },
     ...groups.map((g) => groupLine(g, o)),

@@ -5,7 +5,7 @@ import type { Model, NodeId, ValueId } from "../../ir/graph.ts";
 import { removeDead } from "../clean/remove-dead.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { type Branch, residualBranches } from "./branches.ts";
-import { lengthsOf } from "./flops.ts";
+import { lengthsOf } from "./cost.ts";
 import { previewBlocks } from "./preview-blocks.ts";
 import {
   putStub,

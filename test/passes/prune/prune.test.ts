@@ -57,6 +57,20 @@ describe("pruning without samples", () => {
     expect(await quality(whole, model)).toBeGreaterThan(5);
   }, 60_000);
 
+  it("cuts the bytes it is asked for, and what it predicted is what is left", async () => {
+    const model = await load();
+    const decisions = await apply(model, [as(pruneStructures), { ratio: 0.1, per: "bytes", dims: DIMS }]);
+    const total = decisions.at(-1)!;
+    const kept = total.bytesAfter! / total.bytesBefore!;
+    expect(kept).toBeLessThanOrEqual(0.9);
+    expect(kept).toBeGreaterThan(0.86);
+    expect(total.why).toMatch(/^\d+ bytes became \d+ bytes/);
+    expect(modelBytes(model)).toBe(total.bytesAfter);
+    const byFlops = await load();
+    await apply(byFlops, [as(pruneStructures), { ratio: 0.1, dims: DIMS }]);
+    expect(modelBytes(byFlops)).not.toBe(modelBytes(model));
+  }, 60_000);
+
   it("does nothing for a ratio of zero", async () => {
     const model = await load();
     const { version } = model.graph;

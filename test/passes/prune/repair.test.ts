@@ -154,6 +154,7 @@ describe("on a trained network", () => {
 
   const OPTIONS: PruneOptions = {
     ratio: 0.2,
+    per: "flops",
     score: "obs",
     repair: true,
     allocate: "predicted",

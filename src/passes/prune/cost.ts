@@ -1,6 +1,9 @@
 import { type Axes, type Axis, axisLength, type PruneAnalysis } from "../../ir/anatomy/groups/index.ts";
 import { graphCost } from "../../ir/cost.ts";
+import { type Tensor, tensorBytes } from "../../ir/tensor.ts";
+import { modelBytes } from "../../ir/weights.ts";
 import type { PassContext } from "../pass.ts";
+import { mega } from "../preview-text.ts";
 import { recordedLengths } from "../recorded-lengths.ts";
 import { type Removal, removalOf } from "./removal.ts";
 
@@ -26,10 +29,53 @@ export function lengthsOf(
   return { lengths, assumed };
 }
 
-/** Counts FLOPs of a graph with units removed without removing them. */
-export interface FlopCount {
+/** Counts what a graph costs with units removed, without removing them. */
+export interface CostCount {
   readonly total: number;
   after(units: ReadonlySet<number>): number;
+}
+
+/** A cost for messages. */
+export const costText = (per: "flops" | "bytes", n: number): string =>
+  per === "flops" ? mega(n) : `${Math.round(n)} bytes`;
+
+/** Share of elements that stay. */
+function shareOf(removal: Removal, axes: readonly Axis[]): number {
+  let share = 1;
+  for (const axis of axes) {
+    const keep = removal.keep(axis);
+    if (keep !== null) share *= keep.length / axisLength(axis)!;
+  }
+  return share;
+}
+
+/** Every constant shrinks along its axes; one that several nodes read counts once. */
+export function byteCount(ctx: Pick<PassContext, "model">, analysis: PruneAnalysis): CostCount {
+  const { graph } = ctx.model;
+  const counted = new Map<Tensor, Axes>();
+  for (const { node, input, axes } of analysis.uses) {
+    const tensor = graph.constant(graph.node(node).inputs[input]);
+    if (tensor !== null && !counted.has(tensor)) counted.set(tensor, axes);
+  }
+  const total = modelBytes(ctx.model);
+  return {
+    total,
+    after(units) {
+      const removal = removalOf(analysis, units);
+      let left = total;
+      for (const [tensor, axes] of counted) left -= tensorBytes(tensor) * (1 - shareOf(removal, axes));
+      return left;
+    },
+  };
+}
+
+/** What options want less of. */
+export function costCount(
+  ctx: Pick<PassContext, "model" | "shapes">,
+  analysis: PruneAnalysis,
+  o: { readonly per: "flops" | "bytes"; readonly lengths: Readonly<Record<string, number>> },
+): CostCount {
+  return o.per === "bytes" ? byteCount(ctx, analysis) : flopCount(ctx, analysis, o.lengths);
 }
 
 /** Every node's operations shrink with the axes they run over. */
@@ -37,18 +83,10 @@ export function flopCount(
   ctx: Pick<PassContext, "model" | "shapes">,
   analysis: PruneAnalysis,
   lengths: Readonly<Record<string, number>>,
-): FlopCount {
+): CostCount {
   const { nodes, flops } = graphCost(ctx.model, { shapes: ctx.shapes(), bindings: lengths });
   const numeric = (axes: Axes): Axis[] =>
     axes.flatMap((axis) => (axisLength(axis) === null ? axis.map((f) => [f]) : [axis]));
-  const shareOf = (removal: Removal, axes: readonly Axis[]): number => {
-    let share = 1;
-    for (const axis of axes) {
-      const keep = removal.keep(axis);
-      if (keep !== null) share *= keep.length / axisLength(axis)!;
-    }
-    return share;
-  };
   const counted: { flops: number; axes: readonly Axis[] }[] = [];
   for (const [id, axes] of analysis.work) {
     const cost = nodes.get(id)?.flops ?? 0;
