@@ -10,6 +10,7 @@ import {
   type WrittenModel,
   writeModel,
 } from "../ir/onnx/index.ts";
+import { modelTensors } from "../ir/weights.ts";
 import { findPass } from "../passes/index.ts";
 import { type PassReport, type RunnerOptions, runPass } from "../passes/runner.ts";
 import type { GraphSet, Runtime } from "../runtime/index.ts";
@@ -182,6 +183,8 @@ export async function writeComponent(
   file: string,
   options: WriteOptions,
 ): Promise<WrittenComponent> {
+  // Weights can take many minutes to make: what will not fit is better known before the first of them.
+  for (const t of modelTensors(model)) options.runtime.reader.admit?.(t);
   const written = await writing(options, (how) => writeModel(model, options.output.file(file), how));
   const folder = file.slice(0, file.lastIndexOf("/") + 1);
   return { path: file, files: filesIn(folder, written), models: { [file]: written.tensors }, set: null };

@@ -35,6 +35,8 @@ export interface Tensor {
 export interface TensorReader {
   /** All bytes in `raw_data` layout. Fails with TENSOR_TOO_LARGE above the memory budget. */
   read(tensor: Tensor): Promise<Uint8Array>;
+  /** Fails with TENSOR_TOO_LARGE for a derived tensor that could never be made, without reading or making anything. */
+  admit?(tensor: Tensor): void;
 }
 
 /** Bytes of the tensor in `raw_data` layout; string tensors report the sum of their values. */

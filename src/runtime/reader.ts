@@ -119,5 +119,9 @@ export function createReader(parts: {
       stats.fileBytes += s.length;
       return await budget.run(demand(t), () => leafBytes(t));
     },
+    admit(t) {
+      // Ranges of files are copied piece by piece where they are only written.
+      if (t.source.kind === "derived") demand(t);
+    },
   };
 }

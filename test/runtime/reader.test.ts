@@ -170,6 +170,17 @@ describe("memory budget", () => {
     });
   });
 
+  test("a weight that could never be made is known before any is", async () => {
+    await using({ workers: 0, maxMemory: 20_000 }, async (r) => {
+      expect(() => r.reader.admit!(castTensor(stored(), "f16"))).toThrowError(
+        expect.objectContaining({ code: "TENSOR_TOO_LARGE" }),
+      );
+      r.reader.admit!(castTensor(f32Tensor([1, 2]), "f16"));
+      r.reader.admit!(stored());
+      expect(r.stats.evaluations).toBe(0);
+    });
+  });
+
   test("work that fits runs, never beyond the limit at once", async () => {
     const one = peakBytes(castTensor(stored(), "f16"));
     await using({ workers: 2, maxMemory: Math.floor(one * 1.5) }, async (r) => {
