@@ -32,6 +32,7 @@ import type { Prepared } from "./prepare.ts";
 import { arithmeticOf, checkHere, type Obstacle } from "./runnable.ts";
 import { deduceBindings } from "./shapes.ts";
 import { componentBytes, type SourceComponent } from "./source.ts";
+import { twinNote } from "./twins.ts";
 
 /** One component built for one target. */
 export interface Built {
@@ -181,6 +182,7 @@ async function buildOne(
   const written =
     graphs === null ? await writeComponent(chain.model, path, how) : await writeGraphSet(graphs, path, how);
   const model = graphs?.models[0] ?? chain.model;
+  const twin = twinNote(model);
   const check = await checkWritten(ctx.output.file(Object.keys(written.models)[0]!), target, shape);
   const reports = [...shared.reports, ...chain.passes];
   ctx.counter.done++;
@@ -203,6 +205,7 @@ async function buildOne(
     exactness,
     notes: [
       ...(note === null ? [] : [note]),
+      ...(twin === null ? [] : [`${name}: ${twin}`]),
       ...(steps.split !== undefined && split === null
         ? [`${name}: the error budget was not split: the model could not be sampled; passes ran as listed`]
         : []),

@@ -22,12 +22,18 @@ export function legalisePlan(target: Target): readonly LegaliseStep[] {
   if (spelling.layerNorm === "LayerNormalization") steps.push(step("fuse-layer-norm"));
   if (spelling.rmsNorm === "RMSNormalization") steps.push(step("fuse-rms-norm"));
   if (spelling.groupNorm === "GroupNormalization") steps.push(step("fuse-group-norm"));
+  // Before activations: its kernel takes a SiLU with it.
+  if (spelling.groupNorm === "com.microsoft.GroupNorm")
+    steps.push(step("fuse-group-norm", { spelling: spelling.groupNorm }));
   for (const activation of [spelling.gelu, spelling.silu])
     if (activation !== PRIMITIVE) steps.push(step("fuse-activation", { spelling: activation }));
   if (spelling.attention !== PRIMITIVE) steps.push(step("fuse-attention", { spelling: spelling.attention }));
   if (spelling.pointwise === "MatMul") steps.push(step("linearise-pointwise"), step("simplify"));
   steps.push(step("fuse-gemm"));
   steps.push(step("spell-ops"));
+  // Transposes around channels-last kernels meet those of their neighbours.
+  if (spelling.groupNorm === "com.microsoft.GroupNorm" && target.limits.fusedShapes?.channelsLast === true)
+    steps.push(step("simplify"));
   // Fusions leave what they replaced behind; nothing may count, quantize or convert it.
   steps.push(step("remove-dead"));
   return steps;

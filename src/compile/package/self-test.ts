@@ -8,6 +8,7 @@ import { createRuntime, type Runtime, type Session, type SessionOptions } from "
 import { compareOnInputs } from "../../verify/index.ts";
 import { withSession } from "../../verify/sessions.ts";
 import { hashFile } from "../hash.ts";
+import { withTwins } from "../twins.ts";
 import { BUILD_FILE, type BuildComponent, type BuildFile, buildSchema, type SelfTest } from "./build-file.ts";
 
 /** How one model of a build did. */
@@ -147,7 +148,7 @@ export async function selfTest(folder: string, options: SelfTestOptions = {}): P
     threads: options.threads ?? 1,
     optimize: own ? "all" : "disable",
   };
-  const runtime = await createRuntime({ workers: 0 });
+  const runtime = withTwins(await createRuntime({ workers: 0 }));
   try {
     const components: SelfTestComponent[] = [];
     for (const c of build.components) components.push(await testOne(folder, c, { runtime, session }));
