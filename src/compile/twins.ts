@@ -7,7 +7,8 @@ import { plainTwin, twinnedOperators } from "../targets/twin.ts";
 
 /** What a file holds where the runtime refused it and its twin would run; `null` otherwise. */
 async function twinOfRefused(path: string, error: unknown): Promise<Model | null> {
-  if (!(error instanceof DiffpressError) || error.code !== "RUNTIME_REJECTED" || isGraphSet(path)) return null;
+  if (!(error instanceof DiffpressError) || error.code !== "RUNTIME_REJECTED" || isGraphSet(path))
+    return null;
   return plainTwin(await readModel(path), CPU_LIMITS);
 }
 
@@ -38,9 +39,21 @@ export function withTwins(runtime: Runtime): Runtime {
   };
 }
 
-/** Which operators of a model ran as standard ones here, in words; `null` when it ran as it is. */
-export function twinNote(model: Model): string | null {
-  const found = [...twinnedOperators(model, CPU_LIMITS)].map(([op, count]) => `${count} ${op}`);
-  if (found.length === 0) return null;
-  return `${found.join(", ")} have no CPU kernel: figures and expected outputs are those of a twin with standard operators in their place`;
+/** Operators of a model that run as standard ones here. */
+export function twinnedHere(model: Model): readonly string[] {
+  return [...twinnedOperators(model, CPU_LIMITS).keys()];
+}
+
+/** For reports: that figures of a build are those of its twin, or that the original ran as its own. */
+export function twinNotes(o: { readonly original: Model; readonly build: readonly string[] }): string[] {
+  const original = twinnedHere(o.original);
+  const place = "a twin with standard operators in their place";
+  return [
+    ...(original.length === 0
+      ? []
+      : [`no CPU kernel for ${original.join(", ")} of the original: it was run as ${place}`]),
+    ...(o.build.length === 0
+      ? []
+      : [`no CPU kernel for ${o.build.join(", ")}: figures and expected outputs are those of ${place}`]),
+  ];
 }

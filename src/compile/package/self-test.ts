@@ -25,6 +25,8 @@ export interface SelfTestComponent {
   }[];
   /** Why it was not run, or what the runtime said when it was. */
   readonly problem: string | null;
+  /** Operators without a CPU kernel that ran as standard ones: what passes then is the files, not the device. */
+  readonly twin: readonly string[];
   readonly passed: boolean;
 }
 
@@ -119,6 +121,7 @@ async function testOne(
     files,
     outputs,
     problem,
+    twin: ran && o.session.provider === "cpu" ? (c.selfTest?.twin ?? []) : [],
     passed: files.length === 0 && ran && outputs.every((x) => x.met),
   });
   if (c.selfTest === null) return done([], c.noSelfTest ?? "no test is stored", true);

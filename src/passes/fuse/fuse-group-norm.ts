@@ -6,6 +6,7 @@ import type { MatchScope } from "../../ir/pattern/constant.ts";
 import type { Outcome } from "../../ir/pattern/match.ts";
 import { matchGroupNorm, type NormMatch } from "../../ir/pattern/norm.ts";
 import { readNormOperator } from "../../ir/pattern/norm-operator.ts";
+import { i64Tensor } from "../../ir/tensor.ts";
 import { groupProblem } from "../../targets/fused-shapes.ts";
 import type { FusedShapeLimits } from "../../targets/limits.ts";
 import { definePass, type PassContext } from "../pass.ts";
@@ -88,6 +89,14 @@ function standard(patch: PatchBuilder, m: NormMatch, node: Node, ctx: PassContex
   })[0];
 }
 
+/** Order of axes that puts channels last, and its inverse, by rank; sequences get an axis of length 1 besides. */
+const CHANNELS_LAST: Readonly<
+  Record<number, { readonly to: readonly number[]; readonly from: readonly number[] }>
+> = {
+  3: { to: [0, 2, 1], from: [0, 2, 1] },
+  4: { to: [0, 2, 3, 1], from: [0, 3, 1, 2] },
+};
+
 /** onnxruntime's GroupNorm, between Transposes where its kernel reads channels last. */
 function contributed(patch: PatchBuilder, m: Activated, node: Node, ctx: PassContext) {
   const { norm } = m;
@@ -97,11 +106,13 @@ function contributed(patch: PatchBuilder, m: Activated, node: Node, ctx: PassCon
   if (dtype !== "f32" && dtype !== "f16")
     return { why: `there is no kernel for ${dtype ?? "unknown types"}` };
   const limits = ctx.target?.limits.fusedShapes ?? EVERYWHERE;
-  const rank = ctx.shapes().shape(norm.x)?.length;
-  const why = groupProblem(limits, { rank, channels, groups: norm.groups! });
+  const rank = ctx.shapes().shape(norm.x)!.length;
+  const why = groupProblem(limits, { rank: rank === 3 ? 4 : rank, channels, groups: norm.groups! });
   if (why !== null) return { why };
+  const { to, from } = CHANNELS_LAST[rank]!;
+  const { channelsLast } = limits;
   const turn = (x: ValueId, perm: readonly number[], name: string): ValueId =>
-    limits.channelsLast
+    channelsLast
       ? patch.node({
           op: "Transpose",
           name: `${node.name}_${name}`,
@@ -109,6 +120,11 @@ function contributed(patch: PatchBuilder, m: Activated, node: Node, ctx: PassCon
           attrs: { perm: intsAttr(perm) },
         })[0]
       : x;
+  const reshape = (x: ValueId, dims: readonly number[], name: string): ValueId => {
+    if (rank === 4) return x;
+    const shape = patch.constant(i64Tensor(dims), `${node.name}_${name}_shape`);
+    return patch.node({ op: "Reshape", name: `${node.name}_${name}`, inputs: [x, shape] })[0];
+  };
   const vector = (c: NormMatch["scale"], fill: number, name: string): ValueId =>
     patch.constant(parameterVector(c, channels, "f32", fill), `${node.name}_${name}`);
   const [y] = patch.node({
@@ -116,7 +132,7 @@ function contributed(patch: PatchBuilder, m: Activated, node: Node, ctx: PassCon
     domain: "com.microsoft",
     name: node.name,
     inputs: [
-      turn(norm.x, [0, 2, 3, 1], "nhwc"),
+      reshape(turn(norm.x, to, "channels_last"), [0, 0, 1, -1], "image"),
       vector(norm.scale, 1, "gamma"),
       vector(norm.bias, 0, "beta"),
     ],
@@ -124,10 +140,10 @@ function contributed(patch: PatchBuilder, m: Activated, node: Node, ctx: PassCon
       groups: intAttr(norm.groups!),
       epsilon: floatAttr(norm.epsilon),
       activation: intAttr(m.silu ? 1 : 0),
-      channels_last: intAttr(limits.channelsLast ? 1 : 0),
+      channels_last: intAttr(channelsLast ? 1 : 0),
     },
   });
-  return turn(y, [0, 3, 1, 2], "nchw");
+  return turn(reshape(y, [0, 0, -1], "sequence"), from, "channels_first");
 }
 
 export const fuseGroupNorm = definePass<FuseGroupNormOptions>({
@@ -140,7 +156,7 @@ thirty primitives keep the exporter's form: that is the target's choice, not thi
 
 The spelling \`com.microsoft.GroupNorm\` is onnxruntime's operator with kernels on GPUs alone. It takes a SiLU that follows
 with it, and its factor and offset stay fp32 in half-precision graphs. Where the kernel reads channels last it stands
-between two Transposes. A shape that the target's kernel does not take keeps the exporter's form, with the reason.`,
+between two Transposes; sequences [N, C, L] become images of width 1. A shape that the target's kernel does not take keeps the exporter's form, with the reason.`,
   effect: "exact",
   options: {
     type: "object",
