@@ -12,6 +12,17 @@ const step = (name: string, options: LegaliseStep["options"] = {}): LegaliseStep
 /** Spelling of a capability that no fusion makes: the primitives stay as they are. */
 const PRIMITIVE = "decomposed";
 
+/** What the target's kernel of GroupNorm takes, as options of the fusion; its defaults where nothing is said. */
+function kernelOptions({ limits }: Target): LegaliseStep["options"] {
+  const shapes = limits.fusedShapes;
+  if (shapes === undefined) return {};
+  return {
+    layout: shapes.channelsLast ? "channels-last" : "channels-first",
+    evenChannels: shapes.evenChannels,
+    groupMax: shapes.groupMax ?? null,
+  };
+}
+
 /**
  * Passes that bring a model into the form a target takes, before any weight changes its format: opset first (fused
  * operators need it), then the target's fused spellings, then everything it lacks written out.
@@ -24,7 +35,7 @@ export function legalisePlan(target: Target): readonly LegaliseStep[] {
   if (spelling.groupNorm === "GroupNormalization") steps.push(step("fuse-group-norm"));
   // Before activations: its kernel takes a SiLU with it.
   if (spelling.groupNorm === "com.microsoft.GroupNorm")
-    steps.push(step("fuse-group-norm", { spelling: spelling.groupNorm }));
+    steps.push(step("fuse-group-norm", { spelling: spelling.groupNorm, ...kernelOptions(target) }));
   for (const activation of [spelling.gelu, spelling.silu])
     if (activation !== PRIMITIVE) steps.push(step("fuse-activation", { spelling: activation }));
   if (spelling.attention !== PRIMITIVE) steps.push(step("fuse-attention", { spelling: spelling.attention }));

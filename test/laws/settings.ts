@@ -51,11 +51,9 @@ function variants(pass: Pass): { label: string; change: Readonly<Record<string, 
 }
 
 /** What passes can see of a target; targets that agree in it are one to them. */
-function seen({ opset, shapes, formats, compute, spelling, integer, half, align, limits }: Target): string {
-  const { fusedShapes } = limits;
-  return JSON.stringify(
-    [opset, shapes, formats, compute, spelling, integer, half, align, fusedShapes],
-    (key, value) => (key === "note" || key === "why" ? undefined : value),
+function seen({ opset, shapes, formats, compute, spelling, integer, half, align }: Target): string {
+  return JSON.stringify([opset, shapes, formats, compute, spelling, integer, half, align], (key, value) =>
+    key === "note" || key === "why" ? undefined : value,
   );
 }
 

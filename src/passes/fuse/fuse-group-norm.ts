@@ -8,13 +8,16 @@ import { matchGroupNorm, type NormMatch } from "../../ir/pattern/norm.ts";
 import { readNormOperator } from "../../ir/pattern/norm-operator.ts";
 import { i64Tensor } from "../../ir/tensor.ts";
 import { groupProblem } from "../../targets/fused-shapes.ts";
-import type { FusedShapeLimits } from "../../targets/limits.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { type Fusable, fuseMatches, importContrib, parameterVector } from "./driver.ts";
 
 /** Options of `fuse-group-norm`. */
 export interface FuseGroupNormOptions {
   readonly spelling: "GroupNormalization" | "com.microsoft.GroupNorm";
+  /** Of the contributed operator, as are the following. */
+  readonly layout: "channels-last" | "channels-first";
+  readonly evenChannels: boolean;
+  readonly groupMax: number | null;
 }
 
 /** A normalisation with the SiLU that is its only use. */
@@ -22,9 +25,6 @@ interface Activated extends Fusable {
   readonly norm: NormMatch;
   readonly silu: boolean;
 }
-
-/** Without a target: what every kernel takes. */
-const EVERYWHERE: FusedShapeLimits = { channelsLast: true, evenChannels: true, groupMax: 512 };
 
 /** The SiLU that reads a value and is all that does; `null` when there is none. */
 function siluBehind(scope: MatchScope, value: ValueId): Fusable | null {
@@ -98,19 +98,24 @@ const CHANNELS_LAST: Readonly<
 };
 
 /** onnxruntime's GroupNorm, between Transposes where its kernel reads channels last. */
-function contributed(patch: PatchBuilder, m: Activated, node: Node, ctx: PassContext) {
+function contributed(
+  patch: PatchBuilder,
+  m: Activated,
+  { node, ctx, options }: { node: Node; ctx: PassContext; options: FuseGroupNormOptions },
+) {
   const { norm } = m;
   const channels = channelsOf(norm, ctx);
   if (typeof channels === "object") return channels;
   const dtype = ctx.shapes().dtype(norm.x);
   if (dtype !== "f32" && dtype !== "f16")
     return { why: `there is no kernel for ${dtype ?? "unknown types"}` };
-  const limits = ctx.target?.limits.fusedShapes ?? EVERYWHERE;
+  const { evenChannels, groupMax } = options;
+  const limits = { evenChannels, ...(groupMax !== null && { groupMax }) };
   const rank = ctx.shapes().shape(norm.x)!.length;
   const why = groupProblem(limits, { rank: rank === 3 ? 4 : rank, channels, groups: norm.groups! });
   if (why !== null) return { why };
   const { to, from } = CHANNELS_LAST[rank]!;
-  const { channelsLast } = limits;
+  const channelsLast = options.layout === "channels-last";
   const turn = (x: ValueId, perm: readonly number[], name: string): ValueId =>
     channelsLast
       ? patch.node({
@@ -156,7 +161,8 @@ thirty primitives keep the exporter's form: that is the target's choice, not thi
 
 The spelling \`com.microsoft.GroupNorm\` is onnxruntime's operator with kernels on GPUs alone. It takes a SiLU that follows
 with it, and its factor and offset stay fp32 in half-precision graphs. Where the kernel reads channels last it stands
-between two Transposes; sequences [N, C, L] become images of width 1. A shape that the target's kernel does not take keeps the exporter's form, with the reason.`,
+between two Transposes; sequences [N, C, L] become images of width 1. A shape that the
+kernel does not take, by the options that legalisation sets for a target, keeps the exporter's form, with the reason.`,
   effect: "exact",
   options: {
     type: "object",
@@ -167,14 +173,31 @@ between two Transposes; sequences [N, C, L] become images of width 1. A shape th
         default: "GroupNormalization",
         description: "Operator to write; the standard one needs opset 21.",
       },
+      layout: {
+        enum: ["channels-last", "channels-first"],
+        default: "channels-last",
+        description: "Order of axes the contributed operator's kernel reads.",
+      },
+      evenChannels: {
+        type: "boolean",
+        default: true,
+        description: "Whether that kernel wants an even number of channels per group.",
+      },
+      groupMax: {
+        type: ["integer", "null"],
+        minimum: 1,
+        default: 512,
+        description: "Most channels per group that kernel takes; null: any number.",
+      },
     },
   },
   version: 2,
-  run(graph, { spelling }, ctx) {
+  run(graph, options, ctx) {
+    const { spelling } = options;
     if (spelling === "com.microsoft.GroupNorm") {
       const label = `fuse-group-norm/${spelling}`;
       const count = fuseMatches(graph, ctx, label, matchActivated, (patch, m, node) =>
-        contributed(patch, m, node, ctx),
+        contributed(patch, m, { node, ctx, options }),
       );
       if (count > 0) importContrib(ctx.model);
       return;

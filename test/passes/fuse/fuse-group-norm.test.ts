@@ -7,18 +7,23 @@ import { removeDead } from "../../../src/passes/clean/remove-dead.ts";
 import { simplify } from "../../../src/passes/clean/simplify.ts";
 import { convertFloat } from "../../../src/passes/convert/convert-float.ts";
 import { fuseActivation } from "../../../src/passes/fuse/fuse-activation.ts";
-import { fuseGroupNorm } from "../../../src/passes/fuse/fuse-group-norm.ts";
+import { type FuseGroupNormOptions, fuseGroupNorm } from "../../../src/passes/fuse/fuse-group-norm.ts";
 import { spellOps } from "../../../src/passes/legalise/spell-ops.ts";
 import { CPU_LIMITS } from "../../../src/targets/cpu-limits.ts";
 import { target } from "../../../src/targets/index.ts";
+import { legalisePlan } from "../../../src/targets/legalise.ts";
 import { plainTwin } from "../../../src/targets/twin.ts";
 import { run } from "../../targets/harness.ts";
 import { difference, ops, wave } from "../harness.ts";
 
-const SPELLING = "com.microsoft.GroupNorm";
 const GROUP_NORM = "com.microsoft:GroupNorm";
-/** Channels last alone, and either layout. */
-const [CUDA, DIRECTML] = [target("cuda"), target("directml")];
+const CUDA = target("cuda");
+
+/** Options legalisation gives the pass for a target: channels last alone, and either layout. */
+const optionsFor = (id: string) =>
+  legalisePlan(target(id)).find((s) => s.name === "fuse-group-norm")!
+    .options as Partial<FuseGroupNormOptions>;
+const [LAST, EITHER] = [optionsFor("cuda"), optionsFor("directml")];
 
 function model(shape: (number | string)[], make: (k: Kit, x: ValueId) => ValueId, opset = 20): Model {
   const k = createKit({ name: "norms", opset }, 3);
@@ -28,8 +33,8 @@ function model(shape: (number | string)[], make: (k: Kit, x: ValueId) => ValueId
 
 const nodeOf = (m: Model) => [...m.graph.nodes()].find((n) => n.op === "GroupNorm")!;
 
-async function fused(m: Model, to = CUDA) {
-  const decisions = await run(m, fuseGroupNorm, { spelling: SPELLING }, { target: to });
+async function fused(m: Model, options = LAST) {
+  const decisions = await run(m, fuseGroupNorm, options);
   await run(m, removeDead);
   return decisions;
 }
@@ -52,7 +57,7 @@ describe("com.microsoft.GroupNorm", () => {
   });
   it("stands alone where the kernel takes channels first", async () => {
     const got = block();
-    await fused(got, DIRECTML);
+    await fused(got, EITHER);
     expect(ops(got)).toEqual([GROUP_NORM]);
     expect(attrInt(nodeOf(got), "channels_last")).toBe(0);
     expect(await drift(block(), got, [2, 8, 3, 5])).toBeLessThan(5e-6);
@@ -61,7 +66,7 @@ describe("com.microsoft.GroupNorm", () => {
     const got = block();
     await run(got, fuseActivation, { spelling: "QuickGelu" });
     await run(got, removeDead);
-    await fused(got, DIRECTML);
+    await fused(got, EITHER);
     expect(ops(got)).toEqual([GROUP_NORM]);
     expect(await drift(block(), got, [2, 8, 3, 5])).toBeLessThan(5e-6);
   });
@@ -72,18 +77,18 @@ describe("com.microsoft.GroupNorm", () => {
         return k.b.node("Add", [k.silu(y), y]);
       });
     const shared = make();
-    await fused(shared, DIRECTML);
+    await fused(shared, EITHER);
     expect(ops(shared)).toEqual([GROUP_NORM, "Sigmoid", "Mul", "Add"]);
     expect(attrInt(nodeOf(shared), "activation")).toBe(0);
     expect(await drift(make(), shared, [2, 8, 3, 3])).toBeLessThan(5e-6);
     const relu = model([2, 8, 3, 3], (k, x) => k.b.node("Relu", [k.groupNorm("norm", x, 8, 2)]));
-    await fused(relu, DIRECTML);
+    await fused(relu, EITHER);
     expect(ops(relu)).toEqual([GROUP_NORM, "Relu"]);
     expect(attrInt(nodeOf(relu), "activation")).toBe(0);
   });
   it("reads sequences as images of width 1", async () => {
     const make = () => model([2, 8, 7], (k, x) => sequenceNorm(k, x));
-    for (const to of [CUDA, DIRECTML]) {
+    for (const to of [LAST, EITHER]) {
       const got = make();
       const decisions = await fused(got, to);
       expect(decisions.map((d) => d.kind)).toEqual(["applied"]);
@@ -104,7 +109,7 @@ describe("com.microsoft.GroupNorm", () => {
         21,
       );
     const got = make();
-    await fused(got, DIRECTML);
+    await fused(got, EITHER);
     expect(ops(got)).toEqual([GROUP_NORM]);
     expect(await drift(make(), got, [2, 8, 3, 3])).toBeLessThan(5e-6);
   });
@@ -130,7 +135,7 @@ describe("com.microsoft.GroupNorm", () => {
     await run(operator, spellOps, {}, { target: CUDA });
     expect(ops(operator)).toContain("InstanceNormalization");
     const elsewhere = make();
-    await fused(elsewhere, DIRECTML);
+    await fused(elsewhere, EITHER);
     expect(ops(elsewhere)).toContain(GROUP_NORM);
   });
   it("its Transpose meets that of a reader of tokens", async () => {
