@@ -12,6 +12,9 @@ export function renderSelfTest(r: SelfTestResult): string {
       (o) =>
         `  ${o.name}: ${o.sqnr === null ? "no numbers" : decibel(o.sqnr)}, at least ${decibel(o.limit)}${o.met ? "" : " expected"}`,
     ),
+    ...(c.twin.length === 0
+      ? []
+      : [`  ran as its twin: no CPU kernel for ${c.twin.join(", ")}, standard operators in their place`]),
     ...(c.problem === null ? [] : [`  not run: ${c.problem}`]),
   ]);
   return [`${r.target} on provider ${r.provider}`, ...lines].join("\n");

@@ -20,6 +20,7 @@ import { lockOf } from "./recipe/resolve.ts";
 import { findObstacles } from "./runnable.ts";
 import { hashSource } from "./source.ts";
 import { type BuildContext, type Built, buildAll, downgradesOf } from "./targets.ts";
+import { withTwins } from "./twins.ts";
 import type { CompileOptions, CompileResult } from "./types.ts";
 
 /** Rejects as soon as the signal fires; the work itself is left to end on its own. */
@@ -210,10 +211,12 @@ export async function compile(source: string, options: CompileOptions): Promise<
   const output = openOutput(options.out, source);
   let runtime: Runtime | null = null;
   try {
-    runtime = await createRuntime({
-      ...(options.workers !== undefined && { workers: options.workers }),
-      ...(options.maxMemory !== undefined && { maxMemory: options.maxMemory }),
-    });
+    runtime = withTwins(
+      await createRuntime({
+        ...(options.workers !== undefined && { workers: options.workers }),
+        ...(options.maxMemory !== undefined && { maxMemory: options.maxMemory }),
+      }),
+    );
     const report = await abortable(options.signal, "the build", run(prepared, output, runtime, options));
     output.commit();
     return { out: options.out, report };

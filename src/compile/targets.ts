@@ -32,6 +32,7 @@ import type { Prepared } from "./prepare.ts";
 import { arithmeticOf, checkHere, type Obstacle } from "./runnable.ts";
 import { deduceBindings } from "./shapes.ts";
 import { componentBytes, type SourceComponent } from "./source.ts";
+import { twinNotes, twinnedHere } from "./twins.ts";
 
 /** One component built for one target. */
 export interface Built {
@@ -47,6 +48,8 @@ export interface Built {
   readonly opset: number;
   /** What the target's checker says of the written model; of a graph set, its first graph. */
   readonly check: TargetCheck;
+  /** Operators without a CPU kernel: whatever runs the model here runs standard ones in their place. */
+  readonly twin: readonly string[];
   /** What passes left for whoever samples. */
   readonly sampling: SamplingFacts;
 }
@@ -181,6 +184,7 @@ async function buildOne(
   const written =
     graphs === null ? await writeComponent(chain.model, path, how) : await writeGraphSet(graphs, path, how);
   const model = graphs?.models[0] ?? chain.model;
+  const twin = twinnedHere(model);
   const check = await checkWritten(ctx.output.file(Object.keys(written.models)[0]!), target, shape);
   const reports = [...shared.reports, ...chain.passes];
   ctx.counter.done++;
@@ -203,6 +207,7 @@ async function buildOne(
     exactness,
     notes: [
       ...(note === null ? [] : [note]),
+      ...twinNotes({ original: component.model, build: twin }).map((n) => `${name}: ${n}`),
       ...(steps.split !== undefined && split === null
         ? [`${name}: the error budget was not split: the model could not be sampled; passes ran as listed`]
         : []),
@@ -211,6 +216,7 @@ async function buildOne(
     ports: portsOf(model),
     opset: model.opsets.get("") ?? target.opset.emit,
     check,
+    twin,
     sampling: Object.assign({}, ...reports.map((r) => r.published ?? {})),
   };
 }

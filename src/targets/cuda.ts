@@ -34,7 +34,7 @@ export const cuda: Target = {
   },
   compute: ["f32", "f16", "bf16"],
   spelling: {
-    groupNorm: "InstanceNormalization",
+    groupNorm: "com.microsoft.GroupNorm",
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
     silu: "QuickGelu",
@@ -89,6 +89,7 @@ export const cuda: Target = {
       channelsLast: true,
       parameters: "f32",
       evenChannels: true,
+      groupMax: 512,
       splitGeluWidths: [2560, 5120, 6144, 10240, 12288],
     },
     attention: { headMultiple: 8, headMax: 256, mask: false, boolMask: false, softcap: false },
@@ -115,7 +116,7 @@ export const cuda: Target = {
       "formats.w2": "the attribute bits is 4 or 8",
       compute: "fp32, fp16 and bfloat16 kernels; statistics of norms and softmax are fp32 inside",
       "spelling.groupNorm":
-        "GroupNormalization has no kernel and is written out; com.microsoft GroupNorm has one for channels-last tensors, which is not written yet",
+        "GroupNormalization has no kernel and is written out; com.microsoft GroupNorm has one for channels-last tensors, with SiLU; it warns that its sums are not deterministic",
       "spelling.layerNorm": "LayerNormalization has a kernel",
       "spelling.gelu": "Gelu of opset 20 and the contributed one have kernels",
       "spelling.silu": "com.microsoft QuickGelu has a kernel; alpha 1 is SiLU",
@@ -132,7 +133,7 @@ export const cuda: Target = {
       "limits.inlined": "GroupNormalization has no kernel and is written out when the session is made",
       "limits.pairsCost": "QuantizeLinear and DequantizeLinear are kernels of their own around products",
       "limits.fusedShapes":
-        "GroupNorm takes 4-D channels-last input with fp32 gamma and beta and an even number of channels per group; BiasSplitGelu has kernels for five widths",
+        "GroupNorm takes 4-D channels-last input with fp32 gamma and beta and an even number of channels per group up to 512; BiasSplitGelu has kernels for five widths",
       "limits.attention":
         "flash attention wants a head size of a multiple of 8 up to 256, fp16 or bfloat16, no mask; the standard Attention throws on boolean masks and softcap",
       "limits.packedProducts":

@@ -31,7 +31,7 @@ export const directml: Target = {
   },
   compute: ["f32", "f16"],
   spelling: {
-    groupNorm: "InstanceNormalization",
+    groupNorm: "com.microsoft.GroupNorm",
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
     silu: "QuickGelu",
@@ -85,6 +85,7 @@ export const directml: Target = {
       ],
     },
     integerBias: { tolerance: 1e-5 },
+    fusedShapes: { channelsLast: false, evenChannels: false },
     pairs: { operators: NODE_UNITS, types: ["u8", "i8"] },
     hostArguments: {
       resize: { constantScales: true },
@@ -109,11 +110,13 @@ export const directml: Target = {
       "formats.w2": "the attribute bits is 4 or 8",
       spelling: "LayerNormalization, Gelu, QuickGelu and MultiHeadAttention have kernels",
       "spelling.groupNorm":
-        "GroupNormalization is registered under another name and written out; contributed GroupNorm has a kernel",
+        "GroupNormalization is registered under another name and written out; contributed GroupNorm has a kernel for either layout, with SiLU, and casts gamma and beta to the type of the data",
       integer:
         "Q/DQ is fused for Conv, MatMul, Add, Concat and unary operators; DynamicQuantizeMatMul has a kernel",
       palettes: "constant folding happens before nodes are given to a provider",
       "limits.operators": "kernels registered by the provider; SkipGroupNorm is not among them",
+      "limits.fusedShapes":
+        "GroupNorm takes 4-D input of either layout with gamma and beta of one type; BiasSplitGelu is not restricted in width",
       "limits.integerBias": "the fusions expect the bias on the grid of the product",
       "limits.pairs": "QDQ selectors are registered for the provider",
       "limits.hostArguments":

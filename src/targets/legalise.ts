@@ -15,6 +15,17 @@ const PRIMITIVE = "decomposed";
 /** Axes of the transposition that puts patches of a transformer together. */
 const PATCH_AXES = 6;
 
+/** What the target's kernel of GroupNorm takes, as options of the fusion; its defaults where nothing is said. */
+function kernelOptions({ limits }: Target): LegaliseStep["options"] {
+  const shapes = limits.fusedShapes;
+  if (shapes === undefined) return {};
+  return {
+    layout: shapes.channelsLast ? "channels-last" : "channels-first",
+    evenChannels: shapes.evenChannels,
+    groupMax: shapes.groupMax ?? null,
+  };
+}
+
 /**
  * Passes that bring a model into the form a target takes, before any weight changes its format: opset first (fused
  * operators need it), then the target's fused spellings, then everything it lacks written out.
@@ -25,6 +36,9 @@ export function legalisePlan(target: Target): readonly LegaliseStep[] {
   if (spelling.layerNorm === "LayerNormalization") steps.push(step("fuse-layer-norm"));
   if (spelling.rmsNorm === "RMSNormalization") steps.push(step("fuse-rms-norm"));
   if (spelling.groupNorm === "GroupNormalization") steps.push(step("fuse-group-norm"));
+  // Before activations: its kernel takes a SiLU with it.
+  if (spelling.groupNorm === "com.microsoft.GroupNorm")
+    steps.push(step("fuse-group-norm", { spelling: spelling.groupNorm, ...kernelOptions(target) }));
   for (const activation of [spelling.gelu, spelling.silu])
     if (activation !== PRIMITIVE) steps.push(step("fuse-activation", { spelling: activation }));
   if (spelling.attention !== PRIMITIVE) steps.push(step("fuse-attention", { spelling: spelling.attention }));
@@ -32,6 +46,9 @@ export function legalisePlan(target: Target): readonly LegaliseStep[] {
   if (target.shapes.maxRank < PATCH_AXES) steps.push(step("fuse-depth-to-space"));
   steps.push(step("fuse-gemm"));
   steps.push(step("spell-ops"));
+  // Transposes around channels-last kernels meet those of their neighbours.
+  if (spelling.groupNorm === "com.microsoft.GroupNorm" && target.limits.fusedShapes?.channelsLast === true)
+    steps.push(step("simplify"));
   // Fusions leave what they replaced behind; nothing may count, quantize or convert it.
   steps.push(step("remove-dead"));
   return steps;

@@ -45,6 +45,20 @@ export interface PackedProductLimits {
   readonly noZeroPointsAt?: readonly number[];
 }
 
+/** `com.microsoft.GroupNorm` and `BiasSplitGelu` as their kernels take them. */
+export interface FusedShapeLimits {
+  /** GroupNorm reads [N, H, W, C] only; otherwise [N, C, H, W] too. */
+  readonly channelsLast: boolean;
+  /** Type of gamma and beta whatever type the data have; absent: any. */
+  readonly parameters?: DType;
+  /** Channels per group are even. */
+  readonly evenChannels: boolean;
+  /** Most channels of one group. */
+  readonly groupMax?: number;
+  /** Lengths of the last axis BiasSplitGelu has kernels for; absent: any. */
+  readonly splitGeluWidths?: readonly number[];
+}
+
 /** What a fused attention kernel takes. */
 export interface AttentionLimits {
   readonly headMultiple?: number;
@@ -94,13 +108,7 @@ export interface Limits {
   readonly floatZeroPoints?: { readonly notAt: readonly number[] };
   /** Q/DQ around products are kernels of their own, so 8 bits are slower than half precision. */
   readonly pairsCost?: readonly string[];
-  /** `com.microsoft.GroupNorm` and `BiasSplitGelu` as their kernels take them. */
-  readonly fusedShapes?: {
-    readonly channelsLast: boolean;
-    readonly parameters: DType;
-    readonly evenChannels: boolean;
-    readonly splitGeluWidths: readonly number[];
-  };
+  readonly fusedShapes?: FusedShapeLimits;
   readonly attention?: AttentionLimits;
   readonly packedProducts?: PackedProductLimits;
   /** Quantization is symmetric: zero points are 0, types are those given, biases stay float. */

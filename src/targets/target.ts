@@ -141,7 +141,11 @@ export interface Target {
   readonly compute: readonly DType[];
   /** How operators with several spellings are written for this target. */
   readonly spelling: {
-    readonly groupNorm: "decomposed" | "GroupNormalization" | "InstanceNormalization";
+    readonly groupNorm:
+      | "decomposed"
+      | "GroupNormalization"
+      | "InstanceNormalization"
+      | "com.microsoft.GroupNorm";
     readonly layerNorm: "LayerNormalization" | "decomposed";
     readonly gelu: "Gelu" | "com.microsoft.Gelu" | "decomposed";
     readonly silu: "decomposed" | "QuickGelu" | "Swish";

@@ -77,6 +77,7 @@ export async function expectedOutputs(
 ): Promise<Expected | string> {
   if (built.component.bytes.after > RUNNABLE_BYTES) return "the model is too large to be run unasked";
   const path = join(ctx.output.staging, built.written.path);
+  const { twin } = built;
   try {
     return await withSession(ctx.runtime, path, { optimize: "disable" }, async (session) => {
       const sets = seededFeeds(ctx.prepared, component, session.inputs, built.component.shape);
@@ -95,7 +96,8 @@ export async function expectedOutputs(
       const test: SelfTest = {
         file: file.slice(targetFolder(target).length + 1),
         minSqnrDb: MIN_SQNR_DB[target.kind],
-        reference: "onnxruntime on CPU, one thread, graph optimisation off",
+        reference: `onnxruntime on CPU, one thread, graph optimisation off${twin.length === 0 ? "" : `; ${twin.join(", ")} in standard operators`}`,
+        ...(twin.length > 0 && { twin }),
         inputs: [...feeds].map(([name, { dtype, dims }]) => ({ name, dtype, dims })),
         outputs: [...outputs].map(([name, d]) => summary(name, d)),
       };

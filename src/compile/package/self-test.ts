@@ -8,6 +8,7 @@ import { createRuntime, type Runtime, type Session, type SessionOptions } from "
 import { compareOnInputs } from "../../verify/index.ts";
 import { withSession } from "../../verify/sessions.ts";
 import { hashFile } from "../hash.ts";
+import { withTwins } from "../twins.ts";
 import { BUILD_FILE, type BuildComponent, type BuildFile, buildSchema, type SelfTest } from "./build-file.ts";
 
 /** How one model of a build did. */
@@ -24,6 +25,8 @@ export interface SelfTestComponent {
   }[];
   /** Why it was not run, or what the runtime said when it was. */
   readonly problem: string | null;
+  /** Operators without a CPU kernel that ran as standard ones: what passes then is the files, not the device. */
+  readonly twin: readonly string[];
   readonly passed: boolean;
 }
 
@@ -118,6 +121,7 @@ async function testOne(
     files,
     outputs,
     problem,
+    twin: ran && o.session.provider === "cpu" ? (c.selfTest?.twin ?? []) : [],
     passed: files.length === 0 && ran && outputs.every((x) => x.met),
   });
   if (c.selfTest === null) return done([], c.noSelfTest ?? "no test is stored", true);
@@ -147,7 +151,7 @@ export async function selfTest(folder: string, options: SelfTestOptions = {}): P
     threads: options.threads ?? 1,
     optimize: own ? "all" : "disable",
   };
-  const runtime = await createRuntime({ workers: 0 });
+  const runtime = withTwins(await createRuntime({ workers: 0 }));
   try {
     const components: SelfTestComponent[] = [];
     for (const c of build.components) components.push(await testOne(folder, c, { runtime, session }));

@@ -3,6 +3,7 @@ import { fastGeluInPrimitives, geluAsStandard, geluInPrimitives, sigmoidGate } f
 import { attentionInPrimitives, multiHeadAttentionInPrimitives } from "./attention.ts";
 import type { Lowering } from "./emit.ts";
 import {
+  contribGroupNormInPrimitives,
   groupNormInPrimitives,
   groupNormThroughInstanceNorm,
   layerNormInPrimitives,
@@ -28,7 +29,21 @@ export const LOWERINGS: readonly LoweringRow[] = [
   {
     op: "GroupNormalization",
     capability: "groupNorm",
-    to: { InstanceNormalization: groupNormThroughInstanceNorm, decomposed: groupNormInPrimitives },
+    to: {
+      InstanceNormalization: groupNormThroughInstanceNorm,
+      // What is still there was not fused: the kernel does not take its shape.
+      "com.microsoft.GroupNorm": groupNormThroughInstanceNorm,
+      decomposed: groupNormInPrimitives,
+    },
+  },
+  {
+    op: "com.microsoft:GroupNorm",
+    capability: "groupNorm",
+    to: {
+      GroupNormalization: contribGroupNormInPrimitives,
+      InstanceNormalization: contribGroupNormInPrimitives,
+      decomposed: contribGroupNormInPrimitives,
+    },
   },
   { op: "LayerNormalization", capability: "layerNorm", to: { decomposed: layerNormInPrimitives } },
   { op: "RMSNormalization", capability: "rmsNorm", to: { decomposed: rmsNormInPrimitives } },

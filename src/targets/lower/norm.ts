@@ -100,3 +100,29 @@ export const groupNormInPrimitives: Lowering = (e) => {
   const y = standardised(e, grouped, [2], e.float("epsilon", 1e-5), s.wide);
   return affine(e, s.back(e.op("Reshape", [y, e.op("Shape", [p.x])])), p.scale, p.bias);
 };
+
+/**
+ * onnxruntime's GroupNorm in primitives, as its kernels compute it: statistics, gamma, beta and the activation (0 none,
+ * 1 SiLU) in fp32, rounded once to the type of the data. [N, H, W, C], or [N, C, H, W] with `channels_last` 0.
+ */
+export const contribGroupNormInPrimitives: Lowering = (e) => {
+  const [x, gamma, beta] = [e.input(0), e.input(1), e.input(2)];
+  const channels = e.shape(1)?.[0];
+  const groups = e.int("groups", 0);
+  if (x === null || gamma === null || beta === null || typeof channels !== "number")
+    return { why: "the number of its channels is unknown" };
+  if (groups < 1 || channels % groups !== 0)
+    return { why: `${channels} channels do not make ${groups} groups` };
+  const last = e.int("channels_last", 1) !== 0;
+  const s = stash(e, x);
+  const grouped = e.reshape(s.x, last ? [0, -1, groups, channels / groups] : [0, groups, -1]);
+  const y = standardised(e, grouped, last ? [1, 3] : [2], e.float("epsilon", 1e-5), s.wide);
+  const whole = e.op("Reshape", [y, e.op("Shape", [x])]);
+  const parameter = (id: ValueId, i: number): ValueId => {
+    const wide = e.dtype(i) === s.wide ? id : e.cast(id, DTYPES[s.wide].onnx);
+    return last ? wide : e.reshape(wide, [channels, 1, 1]);
+  };
+  const scaled = affine(e, whole, parameter(gamma, 1), parameter(beta, 2));
+  const silu = e.int("activation", 0) !== 0;
+  return s.back(silu ? e.op("Mul", [scaled, e.op("Sigmoid", [scaled])]) : scaled);
+};

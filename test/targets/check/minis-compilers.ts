@@ -105,6 +105,18 @@ export const compilers: Readonly<Record<string, MiniRule>> = {
             activation: 0,
           },
         ),
+      () =>
+        single(
+          { shape: [1, 4, 4, 1028] },
+          "com.microsoft:GroupNorm",
+          (b) => [b.floats([1028]), b.floats([1028])],
+          { groups: 2, activation: 0 },
+        ),
+      () =>
+        single({ shape: [1, 4, 8] }, "com.microsoft:GroupNorm", (b) => [b.floats([8]), b.floats([8])], {
+          groups: 4,
+          activation: 0,
+        }),
       () => single({ shape: [1, 4, 640] }, "com.microsoft:BiasSplitGelu", (b) => [b.floats([640])]),
     ],
   },

@@ -1,4 +1,5 @@
 import { opSpec } from "../../../ir/ops/index.ts";
+import { groupProblem } from "../../fused-shapes.ts";
 import { attentionProblems, packedProblems, placed, resizeProblems } from "../forms.ts";
 import { dequantized, isDequantize, isQuantize } from "../pairs.ts";
 import { defineRule, type Finding, type Rule } from "../types.ts";
@@ -40,12 +41,13 @@ export const gpuRules: readonly Rule[] = [
     severity: "reject",
     capability: "limits.fusedShapes",
     claim:
-      "GroupNorm is channels-last with fp32 gamma and beta and an even number of channels per group; BiasSplitGelu has a width with a kernel",
+      "GroupNorm has the layout, the type of gamma and beta and the channels per group its kernel takes; BiasSplitGelu has a width with a kernel",
     source: SOURCE,
     runtime: CUDA,
     confirmed: false,
     of: (t) => t.limits.fusedShapes,
-    *find(view, { channelsLast, parameters, evenChannels, splitGeluWidths }) {
+    *find(view, limits) {
+      const { channelsLast, parameters, splitGeluWidths } = limits;
       for (const node of view.nodes) {
         const key = opKey(node);
         const shape = view.shape(node.inputs[0]);
@@ -53,7 +55,7 @@ export const gpuRules: readonly Rule[] = [
         if (
           key === "com.microsoft:BiasSplitGelu" &&
           typeof last === "number" &&
-          !splitGeluWidths.includes(last)
+          splitGeluWidths?.includes(last) === false
         )
           yield {
             node,
@@ -63,15 +65,15 @@ export const gpuRules: readonly Rule[] = [
         if (channelsLast && view.int(node, "channels_last", 1) === 0)
           yield { node, why: `${node.op} has its channels first` };
         const types = [1, 2].map((i) => view.dtype(node.inputs[i])).filter((d) => d !== null);
-        if (types.some((d) => d !== parameters))
+        if (parameters !== undefined && types.some((d) => d !== parameters))
           yield { node, why: `gamma and beta are ${types.join(" and ")}, the kernel reads ${parameters}` };
         const channels = view.shape(node.inputs[1])?.[0];
         const groups = view.int(node, "groups", 0);
-        if (evenChannels && typeof channels === "number" && groups > 0 && (channels / groups) % 2 !== 0)
-          yield {
-            node,
-            why: `it has ${channels / groups} channels per group, the kernel takes even numbers`,
-          };
+        const why =
+          typeof channels === "number"
+            ? groupProblem(limits, { rank: shape?.length, channels, groups })
+            : null;
+        if (why !== null) yield { node, why };
       }
     },
   }),

@@ -1,0 +1,53 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type BuildFile, compile, readModel, type Report, selfTest } from "../../src/index.ts";
+
+const PIPELINE = fileURLToPath(new URL("../../fixtures/cifar-unet", import.meta.url));
+const dir = mkdtempSync(join(tmpdir(), "diffpress-twins-"));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+const out = join(dir, "build");
+const IDS = ["cuda", "directml"];
+let report: Report;
+
+beforeAll(async () => {
+  const verification = { samples: 2, steps: 4 };
+  ({ report } = await compile(PIPELINE, {
+    out,
+    recipe: { extends: "fp16", verification },
+    targets: IDS,
+  }));
+}, 240_000);
+
+describe.each(IDS)("a build for %s", (id) => {
+  it("holds operators without a CPU kernel, which its checker takes", async () => {
+    const model = await readModel(join(out, id, "unet/model.onnx"));
+    const norms = [...model.graph.nodes()].filter((n) => n.op === "GroupNorm");
+    expect(norms.length).toBeGreaterThan(20);
+    for (const n of norms)
+      expect(n.inputs.slice(1).map((i) => model.graph.constant(i!)?.dtype)).toEqual(["f32", "f32"]);
+    for (const c of report.targets[id]!.checks)
+      expect(c.findings.filter((f) => f.severity === "reject")).toEqual([]);
+  });
+  it("is proven and judged all the same, and says by what", () => {
+    const t = report.targets[id]!;
+    expect(t.exactness.map((e) => e.component)).toEqual(["text_encoder", "unet"]);
+    for (const e of t.exactness) expect(e.error).toBeLessThan(1e-5);
+    expect(t.fidelity!.sqnrWorst).toBeGreaterThan(50);
+    expect(t.notes.join("\n")).toMatch(/unet: no CPU kernel for com\.microsoft:GroupNorm.*twin/);
+    expect(t.notes.join("\n")).not.toMatch(/does not run|not verified|not proven/);
+  });
+  it("has a self-test that runs here as the twin", async () => {
+    const build = JSON.parse(readFileSync(join(out, id, "build.json"), "utf8")) as BuildFile;
+    const unet = build.components.find((c) => c.name === "unet")!;
+    expect(unet.selfTest).toMatchObject({
+      twin: ["com.microsoft:GroupNorm"],
+      reference: expect.stringContaining("com.microsoft:GroupNorm in standard operators"),
+    });
+    const result = await selfTest(join(out, id));
+    expect(result.passed, JSON.stringify(result)).toBe(true);
+    expect(result.components.map((c) => c.twin)).toEqual([[], ["com.microsoft:GroupNorm"]]);
+  });
+});
