@@ -74,6 +74,8 @@ export interface IntegerSupport {
   readonly placement?: "around" | "inputs";
   /** Every scale is a power of two. */
   readonly powerOfTwo?: boolean;
+  /** Layers that run on fp8 numbers (E4M3FN) instead of integers, converted on their inputs alone; absent: none. */
+  readonly float8?: readonly ("conv" | "matmul")[];
   /** `com.microsoft.DynamicQuantizeMatMul` is faster than a float product. */
   readonly dynamic: boolean;
   /** Products of unsigned activations and signed weights are added in 16 bits on some processors. */

@@ -48,6 +48,7 @@ export const tensorrt: Target = {
     scales: "constant",
     weightScales: "all",
     placement: "inputs",
+    float8: ["conv", "matmul"],
     dynamic: false,
     saturates: false,
   },
@@ -80,7 +81,8 @@ export const tensorrt: Target = {
         "LayerNormalization and GroupNormalization are computed in fp32 inside; primitives in fp16 overflow",
       "spelling.pointwise": "1x1 convolutions are products inside",
       "spelling.attention": "standard Attention is imported from opset 23 on; builds are written in opset 21",
-      integer: "int8 Q/DQ is symmetric, per tensor for activations, per channel for weights",
+      integer:
+        "int8 Q/DQ is symmetric, per tensor for activations, per channel for weights; so is fp8 (E4M3FN), from Ada (sm89) on, and one model does not mix them",
       sparsity: "kSPARSE_WEIGHTS exploits 2:4 patterns along input channels on Ampere and later",
       align: "tensor cores want multiples of 8 in half precision",
       "variants.10.x": "TensorRT 10.15 imports opsets 9 to 24",

@@ -1,8 +1,9 @@
 import { packBits } from "../bits.ts";
 import { f32ToMini, miniToF32 } from "../minifloat.ts";
 
-/** Largest finite numbers of E4M3FN and E2M1. */
-const F8_MAX = 448;
+/** Largest finite number of E4M3FN. */
+export const F8_MAX = 448;
+/** Largest number of E2M1. */
 const F4_MAX = 6;
 
 /** NVFP4 shares a scale between this many numbers. */

@@ -12,6 +12,8 @@ export type TimeForm = TimeScales | "graphs";
 /** Options of `quantize-static`. */
 export interface QuantizeStaticOptions {
   readonly saturation: SaturationRule;
+  /** What activations and weights become. */
+  readonly numbers: "integer" | "float8";
   /** `null`: 16 where the target prefers that, else 8. */
   readonly bits: ActivationBits | null;
   /** `null`: the finest way the target takes. */
@@ -52,6 +54,11 @@ that follow the timestep are looked up, or stay constants while the activation i
 result multiplied by it (\`normalised\`), or are not followed, whichever the target takes. A target without integer
 arithmetic is left in float, and the report says so.
 
+Where a target multiplies floats of 8 bits (E4M3FN, OCP 8-bit floating point, 2023), \`numbers: float8\` writes those instead:
+an activation is scaled so that its range ends at 448, weights so that each output's largest one does, biases stay float.
+Steps grow with the number, so small values keep three bits where a range is wide; close to the end of the range integers
+are finer. A model has numbers of one family: layers the target does not run in fp8 stay float.
+
 With \`buckets\` the timesteps are cut where ranges move (dynamic programming on their logarithms, layers weighted by their
 elements), and scales are equal within a bucket. \`graphs\`, for targets that want constant scales, writes one graph per
 bucket with constants of its own and a common file of weights; \`model.graphs.json\` beside them says which serves which
@@ -78,6 +85,12 @@ export const staticOptions: JsonSchema = {
       default: "pairs",
       description:
         "What keeps 16-bit additions of x86 processors without VNNI exact: scales at which no two neighbouring weights can overflow, weights of 7 bits, or nothing. Applies to 8-bit activations on targets that add so.",
+    },
+    numbers: {
+      enum: ["integer", "float8"],
+      default: "integer",
+      description:
+        "Integers, or floats of 8 bits (E4M3FN) on targets that multiply them; elsewhere integers are written and the report says so.",
     },
     bits: {
       enum: [8, 16, null],

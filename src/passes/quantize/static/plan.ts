@@ -119,7 +119,7 @@ export async function planSite(
             perChannel: !oneScale(site.kind, settings.weightScales),
           },
           settings.smooth,
-          settings.steps,
+          settings,
         );
   const input = smoothed?.input ?? plain;
   const share = smoothed?.share ?? null;
@@ -139,6 +139,7 @@ export async function planSite(
       rule: settings.saturation,
       shared,
       powerOfTwo: settings.powerOfTwo === true,
+      float8: settings.float8 === true,
     };
     const fit = fitWeight(weights[i]!, layer, { ...fitting, mean });
     let output: Quantizer | null = null;

@@ -35,6 +35,8 @@ export interface QdqForm {
   /** Weights with one scale are int8 where activations are signed, else uint8 around 128. */
   readonly weightScales: IntegerSupport["weightScales"];
   readonly powerOfTwo: boolean;
+  /** Activations and weights are E4M3FN instead of integers. */
+  readonly float8: boolean;
 }
 
 /** Middle of an unsigned 8-bit weight. */
@@ -66,7 +68,7 @@ function gridOf(w: QdqWriting, q: Quantizer): TensorGrid {
     ? movingScale(w, [tensorScale(q)], q.profile)
     : patch.constant(f32Tensor([tensorScale(q)], []), "s");
   const vector = looksUp && form.time === "gathered";
-  return { scale, zero: zeroPoint(patch, q.zero[0]!, { bits: form.bits, signed: form.signed, vector }) };
+  return { scale, zero: zeroPoint(patch, q.zero[0]!, { ...form, vector }) };
 }
 
 /** The factor a value is divided by before constant-scale quantization; `null` when there is none. */
@@ -91,6 +93,7 @@ function storedWeight(
     factor: f32Tensor(o.base),
     scale: f32Tensor(o.scale),
     zero,
+    float8: form.float8,
   });
   return { data, scale: o.scale, zero };
 }
