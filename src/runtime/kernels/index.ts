@@ -8,6 +8,7 @@ import { fitPaletteKernel } from "./fit-palette.ts";
 import { fitWeightKernel } from "./fit-weight.ts";
 import type { Kernel } from "./kernel.ts";
 import { narrowScoresKernel, narrowValuesKernel } from "./narrow-heads.ts";
+import { dequantizeNvfp4Kernel, quantizeNvfp4Kernel } from "./nvfp4.ts";
 import { quantizeBlocksKernel } from "./quantize-blocks.ts";
 import { quantizeChannelKernel } from "./quantize-channel.ts";
 import { quantizeGroupsKernel } from "./quantize-groups.ts";
@@ -29,6 +30,7 @@ const ALL: readonly Kernel[] = [
   concatKernel,
   dequantizeBlocksKernel,
   dequantizeKernel,
+  dequantizeNvfp4Kernel,
   factorLowRankKernel,
   factorTuckerKernel,
   fitPaletteKernel,
@@ -38,6 +40,7 @@ const ALL: readonly Kernel[] = [
   quantizeBlocksKernel,
   quantizeChannelKernel,
   quantizeGroupsKernel,
+  quantizeNvfp4Kernel,
   quantizeScaledKernel,
   repairAcrossKernel,
   repairColumnsKernel,
