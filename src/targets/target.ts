@@ -80,6 +80,11 @@ export interface IntegerSupport {
   readonly placement?: "around" | "inputs";
   /** Every scale is a power of two. */
   readonly powerOfTwo?: boolean;
+  /**
+   * Linear layers with activations of 16 bits may have 4-bit weights in blocks of so many inputs, whose scales are
+   * integers of 4 bits times a unit per output; absent: 8 bits only.
+   */
+  readonly expandedBlock?: number;
   /** Layers that run on fp8 numbers (E4M3FN) instead of integers, converted on their inputs alone; absent: none. */
   readonly float8?: readonly ("conv" | "matmul")[];
   /** `com.microsoft.DynamicQuantizeMatMul` is faster than a float product. */

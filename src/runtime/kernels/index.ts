@@ -11,6 +11,7 @@ import { narrowScoresKernel, narrowValuesKernel } from "./narrow-heads.ts";
 import { dequantizeNvfp4Kernel, quantizeNvfp4Kernel } from "./nvfp4.ts";
 import { quantizeBlocksKernel } from "./quantize-blocks.ts";
 import { quantizeChannelKernel } from "./quantize-channel.ts";
+import { quantizeExpandedKernel } from "./quantize-expanded.ts";
 import { quantizeGroupsKernel } from "./quantize-groups.ts";
 import { quantizeScaledKernel } from "./quantize-scaled.ts";
 import { repairAcrossKernel } from "./repair-across.ts";
@@ -39,6 +40,7 @@ const ALL: readonly Kernel[] = [
   narrowValuesKernel,
   quantizeBlocksKernel,
   quantizeChannelKernel,
+  quantizeExpandedKernel,
   quantizeGroupsKernel,
   quantizeNvfp4Kernel,
   quantizeScaledKernel,

@@ -27,6 +27,30 @@ export function float8Of(
   return null;
 }
 
+/** Blocks of DequantizeLinear are defined from this opset on. */
+const BLOCK_OPSET = 21;
+
+/** Inputs to a block of 4-bit weights; `null`: weights have 8 bits, where 4 were asked for with the reason. */
+export function blockOf(
+  asked: Pick<QuantizeStaticOptions, "weights">,
+  integer: IntegerSupport,
+  ctx: { readonly model: Model; readonly bits: 8 | 16; decide(d: Decision): void },
+): number | null {
+  if (asked.weights === 8) return null;
+  const opset = ctx.model.opsets.get("") ?? 1;
+  const why =
+    integer.expandedBlock === undefined
+      ? "the target takes no 4-bit weights beside quantized activations"
+      : ctx.bits !== 16
+        ? "4-bit weights go with activations of 16 bits"
+        : opset < BLOCK_OPSET
+          ? `blocks are defined from opset ${BLOCK_OPSET} on, and the model has ${opset}`
+          : null;
+  if (why === null) return integer.expandedBlock!;
+  ctx.decide({ node: "", kind: "downgraded", rule: "weights", why, from: "w4", to: "w8" });
+  return null;
+}
+
 /** Why nothing of a family is written into a graph that has the other one already; `null` where it has not. */
 export function otherFamily(graph: Graph, float8: boolean): string | null {
   for (const node of graph.nodes()) {

@@ -132,8 +132,15 @@ function reportTime(table: ClockTable, buckets: Buckets | null, ctx: PassContext
 }
 
 /** What a layer becomes, in a word. */
-function nameOf({ float8, bits }: Spelling): string {
-  return float8 ? "float8" : bits === 8 ? "a8w8" : "a16w8";
+function nameOf({ float8, bits }: Spelling, block: number | null = null): string {
+  return float8 ? "float8" : `a${bits}w${block === null ? 8 : 4}`;
+}
+
+/** Why a layer keeps weights of 8 bits where 4 were asked for. */
+function wideWeight({ kind, rest }: Site, block: number): string {
+  if (kind === "conv") return "4-bit weights are for linear layers: it keeps 8 bits";
+  if (rest) return "its first token reads the weight too: it keeps 8 bits";
+  return `its inputs are no multiple of ${block}: it keeps weights of 8 bits`;
 }
 
 function ruleOf({ kind }: Site, { qdq }: Spelling): string {
@@ -227,6 +234,7 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       time,
       saturation,
       weightScales,
+      block: spelling.block,
       activations: qdq === null ? o.activations : "tensor",
       smooth: o.smooth,
       foldConv: qdq !== null,
@@ -259,7 +267,8 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
           kind: "applied",
           rule: ruleOf(p.site, spelling),
           from: "f32",
-          to: nameOf(spelling),
+          to: nameOf(spelling, l.block),
+          ...(spelling.block !== null && l.block === null && { why: wideWeight(p.site, spelling.block) }),
         });
     for (const { fold, share, layers } of kept)
       if (fold !== null)

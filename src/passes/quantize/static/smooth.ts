@@ -28,7 +28,10 @@ export interface Smoothed {
 }
 
 /** Levels that activations and weights are rounded to. */
-export type Levels = Pick<RangeSearch, "steps" | "float8">;
+export interface Levels extends Pick<RangeSearch, "steps" | "float8"> {
+  /** Weights have 4 bits in blocks; blocks are smoothed like rows. */
+  readonly narrow?: boolean;
+}
 
 /** What was chosen. */
 export interface SmoothChoice {
@@ -123,7 +126,7 @@ function activationErrors(
 /** Σ over weights of the squared rounding error times the variance it meets, when channels are scaled so. */
 function weightError(x: Smoothed, scale: Float64Array, m: Measured & { readonly levels: Levels }): number {
   const { most, variance } = m;
-  const { largest, round } = levelsOf(m.levels.float8 === true);
+  const { largest, round } = levelsOf(m.levels.float8 === true, m.levels.narrow);
   const widest = scale.reduce((m, s, c) => Math.max(m, s * most[c]!), 0);
   let total = 0;
   for (const { layer, weight } of x.layers) {

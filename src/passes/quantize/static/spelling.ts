@@ -4,7 +4,7 @@ import type { SaturationRule } from "../../../numeric/quantize/saturation.ts";
 import { type ActivationBits, quantizeDomain } from "../../../targets/lower/qdq.ts";
 import type { IntegerSupport, Target, TimeScales } from "../../../targets/target.ts";
 import type { Decision } from "../../pass.ts";
-import { float8Of } from "./numbers.ts";
+import { blockOf, float8Of } from "./numbers.ts";
 import type { QuantizeStaticOptions, TimeForm } from "./options.ts";
 import type { QdqForm } from "./write-qdq.ts";
 
@@ -21,6 +21,8 @@ export interface Spelling {
   readonly saturation: SaturationRule;
   /** Kinds of layers that are written in fp8, the others stay float; `null`: integers. */
   readonly float8: IntegerSupport["float8"] | null;
+  /** Inputs to a block of 4-bit weights in linear layers; `null`: weights have 8 bits. */
+  readonly block: number | null;
 }
 
 /** What every runtime with Q and DQ takes, processors that saturate among them. */
@@ -76,7 +78,7 @@ function timeOf(
 
 /** Resolves options against what the target takes; what is done otherwise than asked is decided. */
 export function spellingOf(
-  o: Pick<QuantizeStaticOptions, "numbers" | "bits" | "time" | "buckets" | "saturation">,
+  o: Pick<QuantizeStaticOptions, "numbers" | "bits" | "weights" | "time" | "buckets" | "saturation">,
   integer: IntegerSupport,
   ctx: { readonly model: Model; readonly target: Target | null; decide(d: Decision): void },
 ): Spelling {
@@ -120,5 +122,6 @@ export function spellingOf(
     powerOfTwo: integer.powerOfTwo === true,
     saturation: integer.saturates && bits === 8 ? o.saturation : "none",
     float8,
+    block: blockOf(o, integer, { ...ctx, bits }),
   };
 }

@@ -6,6 +6,7 @@ import {
   SMALLEST_SCALE,
   type SaturationRule,
 } from "../../../numeric/quantize/saturation.ts";
+import { expandBlocks } from "../../../numeric/quantize/expanded.ts";
 import { splitAxis } from "../../../runtime/kernels/kernel.ts";
 import { powerOfTwoAbove } from "../../../numeric/quantize/activation.ts";
 import type { IntegerSupport } from "../../../targets/target.ts";
@@ -64,8 +65,12 @@ const INTEGERS: WeightLevels = {
   round: (x) => Math.min(LARGEST, Math.max(-LARGEST, Math.round(x))),
 };
 
-/** Integers from −127 to 127, or the numbers of E4M3FN. */
-export function levelsOf(float8: boolean): WeightLevels {
+/** 4-bit weights, as if a whole row were one block. */
+const NARROW: WeightLevels = { largest: 7, round: (x) => Math.min(7, Math.max(-7, Math.round(x))) };
+
+/** Integers from −127 to 127, or from −7 to 7 with `narrow`, or the numbers of E4M3FN. */
+export function levelsOf(float8: boolean, narrow = false): WeightLevels {
+  if (narrow) return NARROW;
   return float8 ? { largest: F8_MAX, round: miniRounder("f8e4m3fn") } : INTEGERS;
 }
 
@@ -116,6 +121,33 @@ export function fitWeight(
     measureWeight(rows, s, { ...o, channels: layer.channels }),
   ) as [WeightFit, WeightFit];
   return tight.error < wide.error && (rule === "none" || !tight.saturates) ? tight : wide;
+}
+
+/**
+ * 4-bit weights of a linear layer in blocks of inputs with integer scales; see {@link expandBlocks}. `scale` holds the
+ * unit of each output.
+ */
+export function fitBlocks(
+  w: Float32Array,
+  layer: StaticLayer,
+  o: { readonly factor: ArrayLike<number>; readonly mean: ArrayLike<number>; readonly block: number },
+): WeightFit {
+  const { mean, block } = o;
+  const rows = kernelRows(w, layer, { factor: o.factor });
+  const shift = new Float64Array(rows.length);
+  const unit = new Float32Array(rows.length);
+  let [noise, signal] = [0, 0];
+  for (const [n, row] of rows.entries()) {
+    const found = expandBlocks(row, block);
+    unit[n] = found.unit;
+    for (const [k, v] of row.entries()) {
+      const e = found.q[k]! * Math.fround(found.scale[Math.floor(k / block)]! * found.unit) - v;
+      shift[n] = shift[n]! + e * mean[k]!;
+      noise += e * e;
+      signal += v ** 2;
+    }
+  }
+  return { scale: unit, shift, error: signal > 0 ? noise / signal : 0, saturates: false };
 }
 
 /** What rounding to the given scales does. */

@@ -1,4 +1,4 @@
-import type { Attr, ValueId } from "../../../ir/graph.ts";
+import { type Attr, intAttr, type ValueId } from "../../../ir/graph.ts";
 import { f32Tensor } from "../../../ir/tensor.ts";
 import { powerOfTwoAbove } from "../../../numeric/quantize/activation.ts";
 import { quantizeScaled } from "../../../runtime/kernels/quantize-scaled.ts";
@@ -12,6 +12,8 @@ import {
   type TensorGrid,
   zeroPoint,
 } from "../../../targets/lower/qdq.ts";
+import { transposeTensor } from "../../../runtime/kernels/transpose.ts";
+import { dequantizeExpanded } from "../../../targets/lower/weight-expanded.ts";
 import type { Profile } from "./clock.ts";
 import { restOf, type StoredWeight, withFirst } from "./first-token.ts";
 import type { Quantizer } from "./grids.ts";
@@ -115,6 +117,14 @@ function weightOf(
   });
 }
 
+/** 4 bits in blocks. A Gemm reads its weight output by output: only so are its blocks recognised. */
+function blockWeight({ patch }: QdqWriting, { layer, block }: LayerPlan, base: Float64Array): ValueId {
+  const gemm = layer.node.op === "Gemm";
+  const weight = gemm ? transposeTensor(layer.weight, [1, 0]) : layer.weight;
+  const how = { block: block!, factor: f32Tensor(base), name: `w${layer.output}` };
+  return dequantizeExpanded(patch, weight, { ...how, inAxis: gemm ? 1 : 0 });
+}
+
 /** A bias of 32 bits on the grid of the products; on a grid that moves both are looked up. */
 function integerBias(
   w: QdqWriting,
@@ -178,7 +188,7 @@ function writeLayer(
   const fitting = scalesForBias(plan.fit.scale, float ? null : within, tensorScale(o.input) * least);
   const scale = form.powerOfTwo ? fitting.map(powerOfTwoAbove) : fitting;
   const weight = storedWeight(w, plan, { base: o.base, scale });
-  const inputs = [o.value, weightOf(w, plan, weight)];
+  const inputs = [o.value, plan.block === null ? weightOf(w, plan, weight) : blockWeight(w, plan, o.base)];
   if (within !== null)
     inputs.push(
       float
@@ -188,6 +198,7 @@ function writeLayer(
   const attrs: Record<string, Attr> = Object.fromEntries(node.attrs);
   // The weight is [K, N] by now.
   delete attrs["transB"];
+  if (plan.block !== null && node.op === "Gemm") attrs["transB"] = intAttr(1);
   const [product] = patch.node({ op: node.op, name: node.name, inputs, attrs });
   let out =
     form.placement === "inputs"
