@@ -15,7 +15,7 @@ import { denseOf, numbersOf, weights } from "../../runtime/kernels/evaluate.ts";
 import { runtime } from "../harness.ts";
 import { behind, built, FEEDS, named, numbers, rules } from "./built.ts";
 import { denoiser } from "./denoiser.ts";
-import { outputsOn, quantize, sqnr } from "./quantized.ts";
+import { outputsOn, quantize } from "./quantized.ts";
 
 const FOUR = { weights: 4 } as const;
 const [ROWS, K, N] = [6, 64, 8];
@@ -83,7 +83,7 @@ describe("blocks with integer scales", () => {
           const own = row
             .slice(16 * b, 16 * b + 16)
             .reduce((sum, v, k) => sum + (q[16 * b + k]! * Math.fround(s * unit) - v) ** 2, 0);
-          expect(own).toBeCloseTo(error(b, s), 12 - Math.ceil(Math.log10(4 ** Math.max(e, 0) + 1)));
+          expect(own).toBe(error(b, s));
         }
         expect(Math.max(...row.map(Math.abs)) / (7 * 15 * unit)).toBeCloseTo(1, 5);
       }),
@@ -177,7 +177,6 @@ describe("4-bit weights of linear layers", () => {
     async (op) => {
       const rng = createRng(5, "expanded");
       const draw = (n: number): Float32Array => Float32Array.from({ length: n }, () => rng.normal());
-      const exact = layer(op, draw(K * N), draw(N));
       const model = layer(op, draw(K * N), draw(N));
       const feeds = new Map([["x", denseFrom("f32", [ROWS, K], draw(ROWS * K))]]);
       const decisions = await quantize(model, quantizeStatic, {
@@ -186,7 +185,6 @@ describe("4-bit weights of linear layers", () => {
         calls: [{ timestep: 0, feeds }],
       });
       expect(decisions).toContainEqual(expect.objectContaining({ node: "layer", to: "a16w4" }));
-      expect(sqnr(await outputsOn(exact, [feeds]), await outputsOn(exact, [feeds]))).toBe(Infinity);
       const { reader } = await runtime();
       for (const id of ["qnn-htp", "qnn-htp:v75+"]) {
         const [check] = await checkModel(model, resolveTargets([id]), { reader });

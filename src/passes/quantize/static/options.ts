@@ -63,8 +63,7 @@ are finer. A model has numbers of one family: layers the target does not run in 
 
 \`weights: 4\` writes linear layers in 4 bits on NPUs that expand blocks (low-power block quantization, LPBQ): a block of
 inputs has an integer scale of 4 bits, times a float unit per output channel, behind a DequantizeLinear of its own. Every
-block takes the scale with the least squared error. Weights are then the larger error by far: expect 10 to 15 dB less of
-a layer than with 8 bits, for half the bytes.
+block takes the scale with the least squared error. Weights are then the larger error by far.
 
 With \`buckets\` the timesteps are cut where ranges move (dynamic programming on their logarithms, layers weighted by their
 elements), and scales are equal within a bucket. \`graphs\`, for targets that want constant scales, writes one graph per
