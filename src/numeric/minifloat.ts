@@ -161,6 +161,20 @@ export function f32ToMini(format: MiniFloat, src: Float32Array, saturate = true)
   return out;
 }
 
+/** A function that takes a number to the nearest value of a format, the largest one beyond it. */
+export function miniRounder(format: MiniFloat): (x: number) => number {
+  const table = encoder(format, true);
+  const values = Float32Array.from({ length: 1 << MINI_FORMATS[format].bits }, (_, c) =>
+    miniValue(format, c),
+  );
+  const f = new Float32Array(1);
+  const u = new Uint32Array(f.buffer);
+  return (x) => {
+    f[0] = x;
+    return values[table[(u[0]! >>> 16) | ((u[0]! & 0xffff) !== 0 ? 0x10000 : 0)]!]!;
+  };
+}
+
 /** Codes, one per byte, to float32; exact. */
 export function miniToF32(format: MiniFloat, src: Uint8Array): Float32Array {
   let table = decoders.get(format);

@@ -72,13 +72,27 @@ function formatCell(format: FormatSupport): string[] {
 
 function integerCell({ integer, integerWhy }: Target): string {
   if (integer === null) return `none: ${integerWhy ?? ""}`;
-  const { spelling, activations, scales, weightScales, dynamic, placement, powerOfTwo } = integer;
+  const {
+    spelling,
+    activations,
+    scales,
+    weightScales,
+    dynamic,
+    placement,
+    powerOfTwo,
+    float8,
+    expandedBlock,
+  } = integer;
   const per = { all: "output", conv: "output of convolutions, per tensor in linear layers", none: "tensor" };
   return [
     `${activations} activations, written as ${spelling}${placement === "inputs" ? " on inputs alone, biases in float" : ""}`,
     `${scales} scales${powerOfTwo === true ? ", powers of two" : ""}`,
     `a weight scale per ${per[weightScales]}`,
     dynamic ? "dynamic linear layers too" : "no dynamic form",
+    ...(expandedBlock === undefined
+      ? []
+      : [`4-bit weights of linear layers in blocks of ${expandedBlock} with integer scales on request`]),
+    ...(float8 === undefined ? [] : [`fp8 (E4M3FN) instead for ${float8.join(" and ")} on request`]),
   ].join("; ");
 }
 

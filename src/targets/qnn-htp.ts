@@ -27,7 +27,7 @@ export const qnnHtp: Target = {
       gemm: null,
       conv: null,
       fallback: "f16",
-      why: "MatMulNBits is not supported on this NPU and int4 weights need quantized activations, which are written with 8-bit weights only",
+      why: "MatMulNBits is not supported on this NPU and int4 weights need quantized activations, which quantize-static writes (weights: 4)",
     },
     w2: {
       gemm: null,
@@ -52,6 +52,7 @@ export const qnnHtp: Target = {
     activations: "u16",
     scales: "constant",
     weightScales: "conv",
+    expandedBlock: 32,
     dynamic: false,
     saturates: false,
   },
@@ -149,6 +150,7 @@ export const qnnHtp: Target = {
         ["u16", "u8"],
         ["u8", "i8"],
         ["u16", "i8"],
+        ["u16", "i4"],
       ],
       wideFromOpset: 21,
     },
@@ -183,6 +185,7 @@ export const qnnHtp: Target = {
                 ["u16", "u8"],
                 ["u8", "i8"],
                 ["u16", "i8"],
+                ["u16", "i4"],
                 ["u16", "i16"],
                 ["u16", "u16"],
               ],
@@ -351,6 +354,14 @@ export const qnnHtp: Target = {
         "the provider groups DequantizeLinear, operator and QuantizeLinear and reads scales when it compiles the graph, so they are constants; activations are u16 or u8, MatMul takes (u8,u8), (u8,u16) or (u16,u8) with one scale per weight, convolutions one per output channel in s8",
       source: EP,
       checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "integer",
+      claim:
+        "a product whose 4-bit weight is dequantized block by block with scales behind a DequantizeLinear per output channel becomes a product with LPBQ encodings; the weight's zero point tells 4 bits from 8, and a Gemm is recognised where its result is quantized",
+      source: "onnxruntime QNN provider sources, node groups of LPBQ products",
+      checked: "2026-11-26",
       measured: false,
     },
     {

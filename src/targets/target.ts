@@ -15,7 +15,10 @@ export interface Source {
 }
 
 /** Weight formats a build can be asked for; what a target does with each is in its `formats`. */
-export type WeightFormat = "f32" | "f16" | "bf16" | "w8" | "w4" | "w2";
+export type WeightFormat = "f32" | "f16" | "bf16" | "w8" | "w4" | "w2" | "f4";
+
+/** Formats that every descriptor speaks of; where the others are absent the target does not have them. */
+type CommonFormat = Exclude<WeightFormat, "f4">;
 
 /**
  * How a quantized weight is spelled in the graph.
@@ -26,7 +29,9 @@ export type WeightFormat = "f32" | "f16" | "bf16" | "w8" | "w4" | "w2";
  *   small on disk, float in memory, float speed;
  * - `fold-block`: the same with one scale per block of input elements, then a Reshape;
  * - `matmul-nbits`: `com.microsoft.MatMulNBits`, small in memory too;
- * - `dequantize-block`: DequantizeLinear with `block_size` (opset 21).
+ * - `dequantize-block`: DequantizeLinear with `block_size` (opset 21);
+ * - `dequantize-nvfp4`: the same of E2M1 numbers in blocks of 16, whose E4M3FN scales stand behind a DequantizeLinear of
+ *   their own with one float32 scale (opset 23).
  */
 export type WeightSpelling =
   | "float"
@@ -34,14 +39,15 @@ export type WeightSpelling =
   | "fold-channel"
   | "fold-block"
   | "matmul-nbits"
-  | "dequantize-block";
+  | "dequantize-block"
+  | "dequantize-nvfp4";
 
 /** How a target takes a weight format, per kind of layer. `null`: not supported, with the fallback below. */
 export interface FormatSupport {
   readonly gemm: WeightSpelling | null;
   readonly conv: WeightSpelling | null;
   /** Format used instead where the entry is null. */
-  readonly fallback?: WeightFormat;
+  readonly fallback?: CommonFormat;
   /** Why the format falls back. */
   readonly why?: string;
   /** What a user should know about a supported format, for example that it saves size only. */
@@ -74,6 +80,13 @@ export interface IntegerSupport {
   readonly placement?: "around" | "inputs";
   /** Every scale is a power of two. */
   readonly powerOfTwo?: boolean;
+  /**
+   * Linear layers with activations of 16 bits may have 4-bit weights in blocks of so many inputs, whose scales are
+   * integers of 4 bits times a unit per output; absent: 8 bits only.
+   */
+  readonly expandedBlock?: number;
+  /** Layers that run on fp8 numbers (E4M3FN) instead of integers, converted on their inputs alone; absent: none. */
+  readonly float8?: readonly ("conv" | "matmul")[];
   /** `com.microsoft.DynamicQuantizeMatMul` is faster than a float product. */
   readonly dynamic: boolean;
   /** Products of unsigned activations and signed weights are added in 16 bits on some processors. */
@@ -136,7 +149,7 @@ export interface Target {
   /** Versions of the standard domain: what the runtime loads, and what builds are written in. */
   readonly opset: { readonly min: number; readonly max: number; readonly emit: number };
   readonly shapes: { readonly static: boolean; readonly maxRank: number };
-  readonly formats: Readonly<Record<WeightFormat, FormatSupport>>;
+  readonly formats: Readonly<Record<CommonFormat, FormatSupport> & Partial<Record<"f4", FormatSupport>>>;
   /** Float types the target computes in. */
   readonly compute: readonly DType[];
   /** How operators with several spellings are written for this target. */

@@ -16,7 +16,7 @@ export const tensorrtRtx: Target = {
   formats: tensorrt.formats,
   compute: ["f32", "f16", "bf16"],
   spelling: tensorrt.spelling,
-  integer: tensorrt.integer,
+  integer: { ...tensorrt.integer!, float8: ["matmul"] },
   palettes: tensorrt.palettes,
   sparsity: {
     fast: [],
@@ -35,7 +35,8 @@ export const tensorrtRtx: Target = {
       formats: "constants fold before nodes are given to the provider; types are those of TensorRT",
       compute: "arithmetic is done in fp32, fp16 and bfloat16",
       spelling: "the importer is TensorRT's",
-      integer: "Q/DQ rules are TensorRT's: symmetric, biases in float",
+      integer:
+        "Q/DQ rules are TensorRT's: symmetric, biases in float; fp8 is taken by matrix products only, from Ada (sm89) on",
       palettes: "constant folding happens before nodes are given to a provider",
       sparsity: "the option of TensorRT is not listed",
       align: "tensor cores want multiples of 8 in half precision",

@@ -29,6 +29,11 @@ export const tensorrt: Target = {
       symmetricOnly: true,
       note: "packed products read the 4 bits of linear layers; convolutions are widened when the model loads, a size format",
     },
+    f4: {
+      gemm: "dequantize-nvfp4",
+      conv: "float",
+      note: "linear layers hold 4-bit floats with a scale for 16 of them and multiply in float, convolutions stay as they are; nothing but the device can load it",
+    },
     w2: { gemm: null, conv: null, fallback: "w4", why: "there are no 2-bit types below opset 25" },
   },
   compute: ["f32", "f16", "bf16"],
@@ -48,6 +53,7 @@ export const tensorrt: Target = {
     scales: "constant",
     weightScales: "all",
     placement: "inputs",
+    float8: ["conv", "matmul"],
     dynamic: false,
     saturates: false,
   },
@@ -74,13 +80,16 @@ export const tensorrt: Target = {
       "formats.f16":
         "networks are strongly typed: precision is what the ONNX file says, and every Cast is literal",
       "formats.bf16": "ONNX Conv takes bfloat16 from opset 22 on",
+      "formats.f4":
+        "fp4 is E2M1 in blocks of 16 with fp8 scales and one fp32 scale (NVFP4), from Blackwell (sm100) on; products on fp4 activations need a conversion at run time that is not written here",
       "formats.w2": "types are int8, fp8, int4 and fp4",
       compute: "fp32, fp16 and bfloat16, with integer and fp8 products between Q/DQ pairs",
       "spelling.layerNorm":
         "LayerNormalization and GroupNormalization are computed in fp32 inside; primitives in fp16 overflow",
       "spelling.pointwise": "1x1 convolutions are products inside",
       "spelling.attention": "standard Attention is imported from opset 23 on; builds are written in opset 21",
-      integer: "int8 Q/DQ is symmetric, per tensor for activations, per channel for weights",
+      integer:
+        "int8 Q/DQ is symmetric, per tensor for activations, per channel for weights; so is fp8 (E4M3FN), from Ada (sm89) on, and one model does not mix them",
       sparsity: "kSPARSE_WEIGHTS exploits 2:4 patterns along input channels on Ampere and later",
       align: "tensor cores want multiples of 8 in half precision",
       "variants.10.x": "TensorRT 10.15 imports opsets 9 to 24",

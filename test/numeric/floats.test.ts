@@ -8,6 +8,7 @@ import {
   f32ToMini,
   MINI_FORMATS,
   type MiniFloat,
+  miniRounder,
   miniToF32,
   miniValue,
 } from "../../src/numeric/minifloat.ts";
@@ -196,3 +197,16 @@ describe("sub-byte packing", () => {
     );
   });
 });
+
+test.each(["f8e4m3fn", "f8e5m2", "f4e2m1", "f8e8m0"] as const)(
+  "%s: rounding a number is encoding and decoding it",
+  (format) => {
+    const round = miniRounder(format);
+    fc.assert(
+      fc.property(anyFloat, (x) => {
+        const [there] = miniToF32(format, f32ToMini(format, Float32Array.of(x)));
+        expect(round(x)).toBe(there);
+      }),
+    );
+  },
+);

@@ -7,6 +7,9 @@ export const S8_STEPS = 254;
 /** Levels of a signed 16-bit grid from −32767 to 32767 above its lowest one. */
 export const S16_STEPS = 65534;
 
+/** Twice the largest E4M3FN number: in units of its scale an fp8 grid reaches as far as integers around 448 would. */
+export const F8_STEPS = 896;
+
 /** How the range of an activation is searched. */
 export interface RangeSearch {
   /** Power of the error that is minimised. */
@@ -17,6 +20,11 @@ export interface RangeSearch {
   readonly symmetric?: boolean;
   /** Scales are powers of two. */
   readonly powerOfTwo?: boolean;
+  /**
+   * Levels are the numbers of E4M3FN between −448 and 448, not all integers. Its steps grow with the number, so a
+   * narrower range gains nothing and is not looked for.
+   */
+  readonly float8?: boolean;
 }
 
 /** Extremes of one activation per model call and channel, call slowest. */
@@ -144,7 +152,7 @@ function shrunk(
   search: RangeSearch,
 ): number {
   const allowed = (s: number): number => (search.powerOfTwo === true ? powerOfTwoAbove(s) : s);
-  if (sample.rows < SEARCHED_VALUES) return allowed(full.scale * HEADROOM);
+  if (sample.rows < SEARCHED_VALUES || search.float8 === true) return allowed(full.scale * HEADROOM);
   let best = allowed(full.scale);
   let least = Number.POSITIVE_INFINITY;
   for (const scale of new Set(SHRINKS.map((f) => allowed(full.scale * f)))) {

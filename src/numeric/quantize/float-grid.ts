@@ -1,12 +1,16 @@
 import { packBits } from "../bits.ts";
 import { f32ToMini, miniToF32 } from "../minifloat.ts";
 
-/** Largest finite numbers of E4M3FN and E2M1. */
-const F8_MAX = 448;
+/** Largest finite number of E4M3FN. */
+export const F8_MAX = 448;
+/** Largest number of E2M1. */
 const F4_MAX = 6;
 
 /** NVFP4 shares a scale between this many numbers. */
-const NVFP4_BLOCK = 16;
+export const NVFP4_BLOCK = 16;
+
+/** Code of the smallest E4M3FN number above 0, 2^−9. */
+const SMALLEST_F8 = 1;
 
 /** Codes of one byte with a float32 scale per row: w ≈ value(code) · scale. */
 export interface Float8Rows {
@@ -52,7 +56,8 @@ export interface Nvfp4 {
 
 /**
  * NVFP4 weights (NVIDIA Blackwell; TensorRT's two-level block quantization): w ≈ e2m1 · e4m3 · global. The global scale
- * makes the largest block scale 448, each block scale then makes its largest magnitude 6.
+ * makes the largest block scale 448, each block scale then makes its largest magnitude 6. No block scale is 0: compilers
+ * refuse such scales, and what the smallest one leaves is zero anyway.
  */
 export function nvfp4(x: Float32Array, rows: number): Nvfp4 {
   const columns = x.length / rows;
@@ -65,13 +70,14 @@ export function nvfp4(x: Float32Array, rows: number): Nvfp4 {
     for (let b = 0; b < blocks; b++) {
       const from = r * columns + b * NVFP4_BLOCK;
       const block = x.subarray(from, Math.min((r + 1) * columns, from + NVFP4_BLOCK));
-      const code = f32ToMini("f8e4m3fn", Float32Array.of(largest(block) / F4_MAX / global));
-      const unit = miniToF32("f8e4m3fn", code)[0]! * global;
-      scales[r * blocks + b] = code[0]!;
+      const [wanted] = f32ToMini("f8e4m3fn", Float32Array.of(largest(block) / F4_MAX / global));
+      const code = Math.max(SMALLEST_F8, wanted!);
+      const unit = Math.fround(miniToF32("f8e4m3fn", Uint8Array.of(code))[0]! * global);
+      scales[r * blocks + b] = code;
       codes.set(
         f32ToMini(
           "f4e2m1",
-          block.map((v) => (unit > 0 ? v / unit : 0)),
+          block.map((v) => v / unit),
         ),
         from,
       );

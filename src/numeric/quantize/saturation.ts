@@ -37,7 +37,7 @@ export function pairsHold(row: Float32Array, scale: number): boolean {
 }
 
 /** Smallest scale: weights that need a finer one are subnormal, as good as zero. */
-const SMALLEST_SCALE = 2 ** -126;
+export const SMALLEST_SCALE = 2 ** -126;
 
 /** Steps by which a scale grows until rounding no longer breaks a pair. */
 const GROWTH = 1 + 1 / 1024;

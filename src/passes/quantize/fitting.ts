@@ -8,7 +8,7 @@ import { fittable, type WeightFit } from "../../targets/lower/weights.ts";
 import type { PassContext } from "../pass.ts";
 import { gramRequest, inputsOf, type LayerInputs } from "./grams.ts";
 import { type LayerBias, layerBias } from "./layer-bias.ts";
-import { type Choice, isLifted, type QuantizeWeightsOptions, type Shared } from "./plan.ts";
+import { type Choice, formatsOf, isLifted, type QuantizeWeightsOptions, type Shared } from "./plan.ts";
 
 /** Share of the mean diagonal added to Gram matrices, GPTQ's usual 1 %. */
 const DAMP = 0.01;
@@ -35,6 +35,12 @@ export function checkSparse(o: QuantizeWeightsOptions): void {
       option: "method",
       value: o.method,
       why: "only error feedback fits zeros and integers together",
+    });
+  if (formatsOf(o).has("f4"))
+    fail("SPARSE_CONFLICT", {
+      option: "format",
+      value: "f4",
+      why: "only error feedback fits zeros, and 4-bit floats are rounded to nearest",
     });
   if (o.lowRank > 0)
     fail("SPARSE_CONFLICT", {
@@ -65,7 +71,7 @@ function sparseOf(s: Shared, o: QuantizeWeightsOptions, left: (why: string) => v
 }
 
 /** Whether a format is one of integers. */
-export const isInteger = (format: Choice): boolean => format !== "f32" && format !== "f16";
+export const isInteger = (format: Choice): boolean => format !== "f32" && format !== "f16" && format !== "f4";
 
 /** Gram matrices of every layer that will be stored as integers. */
 export function requestFor(
@@ -124,12 +130,16 @@ export function fittingOf(
   ctx: PassContext,
   fallbacks: Fallbacks,
 ): Fitting {
-  if (!isInteger(s.format) || (o.method === "rtn" && o.lowRank === 0)) return PLAIN;
   const { layer } = s.uses[0]!;
+  const plain = o.method === "rtn" && o.lowRank === 0;
   const fallBack = (why: string): void => {
     const names = fallbacks.get(why) ?? [];
     fallbacks.set(why, [...names, layer.node.name]);
   };
+  if (!isInteger(s.format) || plain) {
+    if (s.format === "f4" && !plain) fallBack("4-bit floats are rounded to nearest, without a branch");
+    return PLAIN;
+  }
   const sparse = sparseOf(s, o, (why) =>
     ctx.decide({ node: layer.node.name, kind: "skipped", rule: "sparse", why, to: "dense" }),
   );

@@ -12,7 +12,7 @@ import { type Layer, weightLayers } from "./layers.ts";
 
 /** Options of `quantize-weights`. */
 export interface QuantizeWeightsOptions {
-  format: "w8" | "w4" | "w2";
+  format: "w8" | "w4" | "w2" | "f4";
   method: "rtn" | "hqq" | "gptq" | "rounding" | "palette";
   actOrder: boolean;
   sequential: number;
@@ -43,8 +43,16 @@ const PORTABLE: Readonly<Record<"w8" | "w4" | "w2", FormatSupport>> = {
   w2: { gemm: "matmul-nbits", conv: "float", accuracyLevel: 0 },
 };
 
+/** Where 4-bit floats are not spoken of. */
+const NO_FLOAT4: FormatSupport = {
+  gemm: null,
+  conv: null,
+  fallback: "w4",
+  why: "the target has no 4-bit floats",
+};
+
 /** What a weight can become. */
-export type Choice = "f32" | "f16" | "w8" | "w4" | "w2";
+export type Choice = "f32" | "f16" | QuantizeWeightsOptions["format"];
 
 /** What planning may use. */
 export type PlanContext = Pick<PassContext, "model" | "target" | "shapes" | "decide">;
@@ -58,6 +66,7 @@ export interface Plan {
 
 /** How the target takes a format. */
 export function supportOf(target: Target | null, format: WeightFormat): FormatSupport {
+  if (format === "f4") return target?.formats.f4 ?? NO_FLOAT4;
   if (target !== null) return target.formats[format];
   return format === "w8" || format === "w4" || format === "w2"
     ? PORTABLE[format]
@@ -65,7 +74,7 @@ export function supportOf(target: Target | null, format: WeightFormat): FormatSu
 }
 
 /** Formats from the coarsest to the finest. */
-export const STRICTNESS: readonly Choice[] = ["w2", "w4", "w8", "f16", "f32"];
+export const STRICTNESS: readonly Choice[] = ["w2", "f4", "w4", "w8", "f16", "f32"];
 
 /** The one of two formats that keeps more. */
 function stricter(a: Choice, b: Choice): Choice {

@@ -7,6 +7,7 @@ import { type Choice, plan, type QuantizeWeightsOptions, shared, STRICTNESS } fr
 
 const BITS: Readonly<Record<Choice, number>> = {
   w2: 2,
+  f4: 4,
   w4: 4,
   w8: 8,
   f16: DTYPES.f16.bits,

@@ -8,11 +8,17 @@ import { previewFormats } from "./preview.ts";
 import { stagesOf } from "./stages.ts";
 import { storeWeights } from "./store.ts";
 
-/** Small integers outside MatMulNBits need these opsets (ONNX Cast-21 and Cast-25). */
-const SMALL_INT_OPSET = [
+/** Small numbers outside MatMulNBits need these opsets (ONNX Cast-21, Cast-25 and DequantizeLinear-23). */
+const SMALL_OPSET = [
   ["w4", 21],
+  ["f4", 23],
   ["w2", 25],
 ] as const;
+
+/** How often layers are observed behind stored ones: never behind what the runtime here cannot run. */
+function stagesAsked(o: QuantizeWeightsOptions): number {
+  return formatsOf(o).has("f4") ? 0 : o.sequential;
+}
 
 export const quantizeWeights = definePass<QuantizeWeightsOptions>({
   name: "quantize-weights",
@@ -21,6 +27,11 @@ export const quantizeWeights = definePass<QuantizeWeightsOptions>({
   doc: `Weights only. \`w8\` gives every output channel one scale. \`w4\` and \`w2\` cut each row into blocks with a
 half-precision scale each. The range of a channel or block is not its extremes but the one with the least squared error
 (\`search\`).
+
+\`f4\` is NVFP4, for the linear layers of targets that have it: floats of 4 bits (0, 0.5, 1, 1.5, 2, 3, 4, 6), an 8-bit
+float scale for 16 of them along the inputs and one float scale for the tensor, all from extremes and rounded to nearest.
+The runtime on the CPU has no kernel for them, so a build that holds them is checked but not run here, and its report
+says so.
 
 \`method\` says how integers are found. \`rtn\` and \`hqq\` need no data. \`gptq\` (arXiv:2210.17323), \`rounding\` and
 \`palette\` look at the Gram matrix of every layer's input along sampled trajectories: an error made at one input is made
@@ -54,7 +65,7 @@ codebook per tensor, per band of output channels, per band of input channels, or
 
 Guards, which options lift: weights below \`minElements\`, norm parameters and everything one-dimensional stay float; the
 first and last layer get half precision, because one of them at 8 bits costs more than the whole rest of the network;
-in \`w4\` and \`w2\` the time embedding, changes of resolution and shortcuts of blocks keep 8 bits. A weight that several layers
+in \`w4\`, \`w2\` and \`f4\` the time embedding, changes of resolution and shortcuts of blocks keep 8 bits. A weight that several layers
 read is quantized once, with the strictest format any of them wants, and left alone when something else reads it as a
 float. Transposes and casts between a weight and its layer are folded into the weight.
 
@@ -68,9 +79,9 @@ format falls back to the one its descriptor names, and the report says so.`,
     additionalProperties: false,
     properties: {
       format: {
-        enum: ["w8", "w4", "w2"],
+        enum: ["w8", "w4", "w2", "f4"],
         default: "w8",
-        description: "Bits of the layers that are not guarded.",
+        description: "Bits of the layers that are not guarded; f4 are floats of 4 bits.",
       },
       method: {
         enum: ["rtn", "hqq", "gptq", "rounding", "palette"],
@@ -174,7 +185,7 @@ format falls back to the one its descriptor names, and the report says so.`,
       },
       assign: {
         type: "object",
-        additionalProperties: { enum: ["f32", "f16", "w8", "w4", "w2"] },
+        additionalProperties: { enum: ["f32", "f16", "w8", "w4", "w2", "f4"] },
         default: {},
         description: "Format by node name; goes before format, guards and selection.",
       },
@@ -198,7 +209,7 @@ format falls back to the one its descriptor names, and the report says so.`,
     const support = supportOf(ctx.target, o.format);
     if (support.gemm === null && support.conv === null && !support.fallback?.startsWith("w")) return null;
     const silent = { model: ctx.model, target: ctx.target, shapes: () => ctx.shapes(), decide: () => {} };
-    const [first] = stagesOf(graph, shared(graph, plan(graph, o, silent), silent), o.sequential);
+    const [first] = stagesOf(graph, shared(graph, plan(graph, o, silent), silent), stagesAsked(o));
     return requestFor(graph, first!, ctx);
   },
   preview: (graph, o, ctx) => previewFormats(graph, o, ctx),
@@ -221,14 +232,14 @@ format falls back to the one its descriptor names, and the report says so.`,
       o = { ...o, format: to };
       support = supportOf(ctx.target, to);
     }
-    for (const [format, opset] of SMALL_INT_OPSET) {
+    for (const [format, opset] of SMALL_OPSET) {
       if (!formatsOf(o).has(format) || (ctx.model.opsets.get("") ?? 1) >= opset || raiseOpset(opset, ctx))
         continue;
       ctx.decide({
         node: "",
         kind: "downgraded",
         rule: "weight-format",
-        why: `integers of ${format.slice(1)} bits need opset ${opset}, which the model cannot be converted to`,
+        why: `numbers of ${format.slice(1)} bits need opset ${opset}, which the model cannot be converted to`,
         from: format,
         to: "w8",
       });
@@ -245,13 +256,18 @@ format falls back to the one its descriptor names, and the report says so.`,
       });
       o = { ...o, symmetric: true };
     }
+    if (o.sequential > stagesAsked(o)) {
+      const why = "the runtime here has no kernel for 4-bit floats, so nothing can be observed behind them";
+      ctx.decide({ node: "", kind: "skipped", rule: "sequential", why });
+      o = { ...o, sequential: stagesAsked(o) };
+    }
     const weights = shared(graph, plan(graph, o, ctx), ctx);
     const stored = weights.filter((w) => w.format === o.format).length;
     if (support.note !== undefined && stored > 0) {
       const why = `${stored} ${stored === 1 ? "weight" : "weights"} in ${o.format}: ${support.note}`;
       ctx.decide({ node: "", kind: "applied", rule: "weight-format", why, to: o.format });
     }
-    if (o.method === "palette" && ctx.target !== null && stored > 0)
+    if (o.method === "palette" && o.format !== "f4" && ctx.target !== null && stored > 0)
       ctx.decide({ node: "", kind: "applied", rule: "palette", why: ctx.target.palettes, to: o.format });
     await storeWeights(graph, weights, o, ctx);
   },

@@ -4,6 +4,7 @@ import { tensorBytes } from "../../ir/tensor.ts";
 import { type PackedWeight, packable, packWeight, writePacked } from "../../targets/lower/packed-matmul.ts";
 import { codebookBytes, foldPalette } from "../../targets/lower/palette.ts";
 import { dequantizeBlock, foldBlock } from "../../targets/lower/weight-blocks.ts";
+import { dequantizeTwice, misfitsNvfp4 } from "../../targets/lower/weight-nvfp4.ts";
 import {
   dequantizeChannel,
   foldChannel,
@@ -25,7 +26,7 @@ export interface Written extends StoredWeight {
   readonly spelling: WeightSpelling | "f16" | "palette";
 }
 
-const BITS = { w8: 8, w4: 4, w2: 2 } as const;
+const BITS = { w8: 8, w4: 4, w2: 2, f4: 4 } as const;
 
 /** What writing a weight needs besides it. */
 export interface WriteHow {
@@ -102,9 +103,22 @@ function spell(
   };
   switch (spelling) {
     case "float":
+      ctx.decide({
+        node: layer.node.name,
+        kind: "skipped",
+        rule: "weight-format",
+        why: `the target keeps weights of such layers in float where others are ${s.format}`,
+        to: "f32",
+      });
       return null;
     case "dequantize-block":
       return redirect(dequantizeBlock(patch, shape, grid, name), spelling);
+    case "dequantize-nvfp4": {
+      const why = misfitsNvfp4(shape);
+      if (why === null) return redirect(dequantizeTwice(patch, shape, name), spelling);
+      ctx.decide({ node: layer.node.name, kind: "skipped", rule: "weight-format", why, to: "f32" });
+      return null;
+    }
     case "dequantize-channel":
       return redirect(dequantizeChannel(patch, shape, grid, name), "dequantize-channel");
     case "fold-channel":

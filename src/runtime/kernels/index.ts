@@ -8,8 +8,10 @@ import { fitPaletteKernel } from "./fit-palette.ts";
 import { fitWeightKernel } from "./fit-weight.ts";
 import type { Kernel } from "./kernel.ts";
 import { narrowScoresKernel, narrowValuesKernel } from "./narrow-heads.ts";
+import { dequantizeNvfp4Kernel, quantizeNvfp4Kernel } from "./nvfp4.ts";
 import { quantizeBlocksKernel } from "./quantize-blocks.ts";
 import { quantizeChannelKernel } from "./quantize-channel.ts";
+import { quantizeExpandedKernel } from "./quantize-expanded.ts";
 import { quantizeGroupsKernel } from "./quantize-groups.ts";
 import { quantizeScaledKernel } from "./quantize-scaled.ts";
 import { repairAcrossKernel } from "./repair-across.ts";
@@ -29,6 +31,7 @@ const ALL: readonly Kernel[] = [
   concatKernel,
   dequantizeBlocksKernel,
   dequantizeKernel,
+  dequantizeNvfp4Kernel,
   factorLowRankKernel,
   factorTuckerKernel,
   fitPaletteKernel,
@@ -37,7 +40,9 @@ const ALL: readonly Kernel[] = [
   narrowValuesKernel,
   quantizeBlocksKernel,
   quantizeChannelKernel,
+  quantizeExpandedKernel,
   quantizeGroupsKernel,
+  quantizeNvfp4Kernel,
   quantizeScaledKernel,
   repairAcrossKernel,
   repairColumnsKernel,

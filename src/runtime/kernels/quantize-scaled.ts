@@ -1,5 +1,6 @@
 import { elementCount } from "../../ir/dtype.ts";
 import type { Tensor } from "../../ir/tensor.ts";
+import { f32ToMini } from "../../numeric/minifloat.ts";
 import { asF32, encodeSmallInt, f32Scratch } from "./elements.ts";
 import { defineKernel, splitAxis } from "./kernel.ts";
 
@@ -10,7 +11,8 @@ const LIMIT = 127;
 
 /**
  * round(w · factor[in] / scale[out]) within ±127, plus the zero point: weights on a scale found before. The product is
- * rounded to single precision first, as it was when the scale was found.
+ * rounded to single precision first, as it was when the scale was found. To E4M3FN the quotient is rounded to the nearest
+ * of its numbers, ties to even.
  */
 export const quantizeScaledKernel = defineKernel<Params>({
   name: "quantize-scaled",
@@ -20,6 +22,14 @@ export const quantizeScaledKernel = defineKernel<Params>({
     const [w, factor, scale] = inputs.map(asF32) as [Float32Array, Float32Array, Float32Array];
     const o = splitAxis(out!.dims, outAxis);
     const c = splitAxis(out!.dims, inAxis);
+    if (out!.dtype === "f8e4m3fn") {
+      const scaled = w.map((v, i) => {
+        const n = Math.floor(i / o.inner) % o.length;
+        const k = Math.floor(i / c.inner) % c.length;
+        return Math.fround(v * factor[k]!) / scale[n]!;
+      });
+      return [{ ...out!, bytes: f32ToMini("f8e4m3fn", scaled) }];
+    }
     const q = zero === undefined ? new Int8Array(w.length) : new Uint8Array(w.length);
     for (let i = 0; i < w.length; i++) {
       const n = Math.floor(i / o.inner) % o.length;
@@ -33,7 +43,7 @@ export const quantizeScaledKernel = defineKernel<Params>({
 
 /**
  * Quantizes a weight with a factor per input channel and a scale per output channel, both float32 vectors: to int8, or
- * to uint8 around a zero point other than 0 (128).
+ * to uint8 around a zero point other than 0 (128), or with `float8` to E4M3FN.
  */
 export function quantizeScaled(
   t: Tensor,
@@ -43,12 +53,14 @@ export function quantizeScaled(
     readonly factor: Tensor;
     readonly scale: Tensor;
     readonly zero?: number;
+    readonly float8?: boolean;
   },
 ): Tensor {
-  const { outAxis, inAxis, factor, scale, zero = 0 } = options;
+  const { outAxis, inAxis, factor, scale, zero = 0, float8 = false } = options;
+  const dtype = float8 ? "f8e4m3fn" : zero === 0 ? "i8" : "u8";
   return quantizeScaledKernel.derive(
     { outAxis, inAxis, ...(zero !== 0 && { zero }) },
     [t, factor, scale],
-    [{ dtype: zero === 0 ? "i8" : "u8", dims: t.dims }],
+    [{ dtype, dims: t.dims }],
   )[0]!;
 }

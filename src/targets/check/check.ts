@@ -25,7 +25,11 @@ function ownVerdict(view: CheckView, node: Node, target: Target): { verdict: Ver
   if (isIntegerOperator(node)) return { verdict: "quantized", why: null };
   if (isQuantize(node) || isDequantize(node)) {
     const around = isDequantize(node) ? view.readers(node.outputs[0]) : [view.producer(node.inputs[0])];
-    const used = around.some(
+    // The scales of a weight may stand behind a conversion of their own.
+    const read = around.flatMap((n) =>
+      isDequantize(node) && n !== undefined && isDequantize(n) ? [...view.readers(n.outputs[0])] : [n],
+    );
+    const used = read.some(
       (n) => n !== undefined && !isDequantize(n) && whyFloat(view, n, target.limits) === null,
     );
     return used

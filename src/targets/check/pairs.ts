@@ -113,6 +113,7 @@ export function whyFloat(view: CheckView, node: Node, limits: Limits): string | 
   if (fed.length < inputs.length) return "an input is not quantized";
   const wrong = fed.map((n) => gridType(view, n)).find((t) => !pairs.types.includes(t));
   if (wrong !== undefined) return `${wrong} is not computed with there`;
+  if (limits.inputPairs?.operators.includes(opKey(node))) return null;
   const product = node.op === "MatMul" || node.op === "Gemm";
   const open = limits.inputPairs?.operators.includes(opKey(node)) ?? (product && closedUnits !== undefined);
   if (!isClosed(view, node) && !open) return "its output is not quantized";

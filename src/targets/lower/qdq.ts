@@ -16,15 +16,20 @@ export interface TensorGrid {
   readonly zero: ValueId;
 }
 
-/** Zero point of an activation, 0 of a signed one; a scalar unless `vector`. */
+/** Zero point of an activation, 0 of a signed one and of fp8; a scalar unless `vector`. */
 export function zeroPoint(
   patch: PatchBuilder,
   value: number,
-  o: { readonly bits: ActivationBits; readonly signed: boolean; readonly vector: boolean },
+  o: {
+    readonly bits: ActivationBits;
+    readonly signed: boolean;
+    readonly vector: boolean;
+    readonly float8?: boolean;
+  },
 ): ValueId {
   const bytes = new Uint8Array(o.bits / 8);
   if (!o.signed) new DataView(bytes.buffer)[o.bits === 8 ? "setUint8" : "setUint16"](0, value, true);
-  const dtype = `${o.signed ? "i" : "u"}${o.bits}` as const;
+  const dtype = o.float8 === true ? "f8e4m3fn" : (`${o.signed ? "i" : "u"}${o.bits}` as const);
   return patch.constant(inlineTensor(dtype, o.vector ? [1] : [], bytes), "z");
 }
 

@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { f32Tensor } from "../../../src/ir/tensor.ts";
+import { encodeMini, miniValue } from "../../../src/numeric/minifloat.ts";
 import { exactScale } from "../../../src/numeric/quantize/saturation.ts";
 import { quantizeScaled } from "../../../src/runtime/kernels/quantize-scaled.ts";
-import { numbersOf, weights } from "./evaluate.ts";
+import { denseOf, numbersOf, weights } from "./evaluate.ts";
 
 /** Where an element of a row-major array lies, axis by axis. */
 function indexOf(i: number, dims: readonly number[]): number[] {
@@ -75,5 +76,40 @@ it("quantize-scaled writes the integers a saturation rule was found for", async 
       for (const k of [0, 2]) expect(Math.abs(q[k]! + q[k + 1]!)).toBeLessThanOrEqual(128);
     }),
     { numRuns: 200 },
+  );
+});
+
+it("quantize-scaled to E4M3FN: hand-computed codes, beyond the largest number that one", async () => {
+  const t = quantizeScaled(f32Tensor([1, -0.5, 0.3, 0.001, 0, 2], [6, 1]), {
+    outAxis: 1,
+    inAxis: 0,
+    factor: f32Tensor([1, 1, 1, 1, 1, 1]),
+    scale: f32Tensor([1 / 448]),
+    float8: true,
+  });
+  expect(t.dtype).toBe("f8e4m3fn");
+  const bytes = (await denseOf(t)).bytes;
+  // 448, −224, 134.4 (128 or 144), 0.448 (0.4375 or 0.46875), 0 and 896, which saturates.
+  expect([...bytes]).toEqual([0x7e, 0xf6, 0x70, 0x2e, 0x00, 0x7e]);
+  expect([...bytes].map((c) => miniValue("f8e4m3fn", c))).toEqual([448, -224, 128, 0.4375, 0, 448]);
+});
+
+it("quantize-scaled to E4M3FN divides as it does for integers, each index on its own axis", async () => {
+  await fc.assert(
+    fc.asyncProperty(layouts, fc.nat(1000), async ({ dims, outAxis, inAxis }, seed) => {
+      const count = dims.reduce((a, b) => a * b, 1);
+      const w = weights(count, seed);
+      const factor = weights(dims[inAxis]!, seed + 1).map((v) => Math.abs(v) + 0.01);
+      const scale = weights(dims[outAxis]!, seed + 2).map((v) => (Math.abs(v) + 0.05) * 1e-2);
+      const options = { outAxis, inAxis, factor: f32Tensor(factor), scale: f32Tensor(scale), float8: true };
+      const codes = (await denseOf(quantizeScaled(f32Tensor(w, dims), options))).bytes;
+      const expected = Array.from(w, (v, i) => {
+        const at = indexOf(i, dims);
+        const x = Math.fround(Math.fround(v * factor[at[inAxis]!]!) / scale[at[outAxis]!]!);
+        return encodeMini("f8e4m3fn", x, true);
+      });
+      expect([...codes]).toEqual(expected);
+    }),
+    { numRuns: 40 },
   );
 });

@@ -12,8 +12,12 @@ export type TimeForm = TimeScales | "graphs";
 /** Options of `quantize-static`. */
 export interface QuantizeStaticOptions {
   readonly saturation: SaturationRule;
+  /** What activations and weights become. */
+  readonly numbers: "integer" | "float8";
   /** `null`: 16 where the target prefers that, else 8. */
   readonly bits: ActivationBits | null;
+  /** Bits of weights; 4 where linear layers may have them. */
+  readonly weights: 8 | 4;
   /** `null`: the finest way the target takes. */
   readonly time: TimeForm | null;
   /** Most buckets of timesteps that share their scales; `null`: scales follow every step, graphs come in 4. */
@@ -52,6 +56,15 @@ that follow the timestep are looked up, or stay constants while the activation i
 result multiplied by it (\`normalised\`), or are not followed, whichever the target takes. A target without integer
 arithmetic is left in float, and the report says so.
 
+Where a target multiplies floats of 8 bits (E4M3FN, OCP 8-bit floating point, 2023), \`numbers: float8\` writes those instead:
+an activation is scaled so that its range ends at 448, weights so that each output's largest one does, biases stay float.
+Steps grow with the number, so small values keep three bits where a range is wide; close to the end of the range integers
+are finer. A model has numbers of one family: layers the target does not run in fp8 stay float.
+
+\`weights: 4\` writes linear layers in 4 bits on NPUs that expand blocks (low-power block quantization, LPBQ): a block of
+inputs has an integer scale of 4 bits, times a float unit per output channel, behind a DequantizeLinear of its own. Every
+block takes the scale with the least squared error. Weights are then the larger error by far.
+
 With \`buckets\` the timesteps are cut where ranges move (dynamic programming on their logarithms, layers weighted by their
 elements), and scales are equal within a bucket. \`graphs\`, for targets that want constant scales, writes one graph per
 bucket with constants of its own and a common file of weights; \`model.graphs.json\` beside them says which serves which
@@ -79,10 +92,22 @@ export const staticOptions: JsonSchema = {
       description:
         "What keeps 16-bit additions of x86 processors without VNNI exact: scales at which no two neighbouring weights can overflow, weights of 7 bits, or nothing. Applies to 8-bit activations on targets that add so.",
     },
+    numbers: {
+      enum: ["integer", "float8"],
+      default: "integer",
+      description:
+        "Integers, or floats of 8 bits (E4M3FN) on targets that multiply them; elsewhere integers are written and the report says so.",
+    },
     bits: {
       enum: [8, 16, null],
       default: null,
       description: "Width of activations; null is the target's own.",
+    },
+    weights: {
+      enum: [8, 4],
+      default: 8,
+      description:
+        "Bits of weights. 4 is for linear layers of targets that take it beside activations of 16 bits, in blocks with integer scales; everything else keeps 8, and the report says so.",
     },
     time: {
       enum: ["gathered", "normalised", "constant", "graphs", null],

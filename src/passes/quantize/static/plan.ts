@@ -12,7 +12,7 @@ import { channelSources } from "./segments.ts";
 import type { Site, StaticLayer } from "./sites.ts";
 import { chooseSmoothing, type Smoothing } from "./smooth.ts";
 import type { IntegerSupport } from "../../../targets/target.ts";
-import { fitWeight, inputEnergy, oneScale, type WeightFit } from "./weights.ts";
+import { fitBlocks, fitWeight, inputEnergy, oneScale, type WeightFit } from "./weights.ts";
 
 /** How finely the inputs and outputs of convolutions are gridded. */
 export type Activations = "tensor" | "source" | "channel";
@@ -26,12 +26,16 @@ export interface PlanSettings extends GridSettings {
   readonly foldConv: boolean;
   readonly correctBias: boolean;
   readonly weightScales: IntegerSupport["weightScales"];
+  /** Inputs to a block of 4-bit weights in linear layers they divide; `null`: 8 bits. */
+  readonly block: number | null;
 }
 
 /** One layer with its numbers. */
 export interface LayerPlan {
   readonly layer: StaticLayer;
   readonly fit: WeightFit;
+  /** Inputs to a block of 4-bit weights; `null` where they have 8 bits. */
+  readonly block: number | null;
   /** Bias in units of the output, the mean of the weights' rounding error taken out; `null` for none. */
   readonly bias: Float64Array | null;
   /**
@@ -77,6 +81,11 @@ async function floatsOf(reader: TensorReader, t: Tensor): Promise<Float32Array> 
   return asF32({ dtype: t.dtype, dims: t.dims, bytes: await reader.read(t) });
 }
 
+/** Inputs to a block of a site's weights; `null` for 8 bits. The token that stays float reads weights of 8. */
+function blockOf({ kind, rest, channels }: Site, { block }: PlanSettings): number | null {
+  return block !== null && kind === "matmul" && !rest && channels % block === 0 ? block : null;
+}
+
 /** Grids and scales of one site; `null` when statistics of it are missing. */
 export async function planSite(
   site: Site,
@@ -97,6 +106,7 @@ export async function planSite(
     });
   }
   const conv = site.kind === "conv";
+  const block = blockOf(site, settings);
   const folds = settings.smooth !== "off" && !site.rest && (!conv || settings.foldConv);
   const place = folds ? findFold(graph, shapes, site) : null;
   const fine: Granularity = settings.activations === "tensor" ? "tensor" : "common";
@@ -116,10 +126,10 @@ export async function planSite(
             tensor: plain,
             statistics: x,
             layers: site.layers.map((layer, i) => ({ layer, weight: weights[i]! })),
-            perChannel: !oneScale(site.kind, settings.weightScales),
+            perChannel: block !== null || !oneScale(site.kind, settings.weightScales),
           },
           settings.smooth,
-          settings.steps,
+          { ...settings, narrow: block !== null },
         );
   const input = smoothed?.input ?? plain;
   const share = smoothed?.share ?? null;
@@ -139,8 +149,12 @@ export async function planSite(
       rule: settings.saturation,
       shared,
       powerOfTwo: settings.powerOfTwo === true,
+      float8: settings.float8 === true,
     };
-    const fit = fitWeight(weights[i]!, layer, { ...fitting, mean });
+    const fit =
+      block === null
+        ? fitWeight(weights[i]!, layer, { ...fitting, mean })
+        : fitBlocks(weights[i]!, layer, { factor: base, mean, block });
     let output: Quantizer | null = null;
     if (conv) {
       const y = image ?? result(layer);
@@ -164,7 +178,7 @@ export async function planSite(
       given === null && !settings.correctBias
         ? null
         : Float64Array.from(fit.shift, (s, n) => (given?.[n] ?? 0) - (settings.correctBias ? s : 0));
-    layers.push({ layer, fit, bias, firstBias, output });
+    layers.push({ layer, fit, block, bias, firstBias, output });
   }
   return { site, input, base, fold, share, layers };
 }

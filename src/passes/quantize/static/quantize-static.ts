@@ -6,6 +6,7 @@ import { apply, type Setup } from "./apply.ts";
 import { type Buckets, cutTime } from "./buckets.ts";
 import type { ClockTable } from "./clock.ts";
 import { restStatistics } from "./first-token.ts";
+import { otherFamily } from "./numbers.ts";
 import { type QuantizeStaticOptions, staticDoc, staticOptions } from "./options.ts";
 import { type PlanSettings, planSite, type SitePlan } from "./plan.ts";
 import { type ResultSettings, withResults } from "./results.ts";
@@ -22,7 +23,7 @@ const BUCKET_TOLERANCE = 1.02;
 const regex = (option: "match" | "exclude", text: string | null): RegExp | null =>
   optionPattern("quantize-static", option, text);
 
-function siteOptions(o: QuantizeStaticOptions): SiteOptions {
+function siteOptions(o: QuantizeStaticOptions, { float8 }: Spelling): SiteOptions {
   const { minElements, guards } = o;
   const firstToken = o.firstToken === "exact";
   return {
@@ -31,6 +32,7 @@ function siteOptions(o: QuantizeStaticOptions): SiteOptions {
     minElements,
     guards,
     firstToken,
+    ...(float8 && { kinds: float8 }),
   };
 }
 
@@ -86,7 +88,12 @@ function cut(
 }
 
 /** Says of every quantized layer what options took off that would have protected it. */
-function reportForced(plans: readonly SitePlan[], saturates: boolean, ctx: PassContext): void {
+function reportForced(
+  plans: readonly SitePlan[],
+  o: { readonly saturates: boolean; readonly to: string },
+  ctx: PassContext,
+): void {
+  const { saturates, to } = o;
   for (const { layer, fit } of plans.flatMap((p) => p.layers)) {
     if (layer.lifted !== null)
       ctx.decide({
@@ -94,7 +101,7 @@ function reportForced(plans: readonly SitePlan[], saturates: boolean, ctx: PassC
         kind: "forced",
         rule: layer.lifted.rule,
         why: `quantized because options lift the guard: ${layer.lifted.why}`,
-        to: "a8w8",
+        to,
       });
     if (saturates && fit.saturates)
       ctx.decide({
@@ -102,7 +109,7 @@ function reportForced(plans: readonly SitePlan[], saturates: boolean, ctx: PassC
         kind: "forced",
         rule: "saturation",
         why: "options allow neighbouring weights whose 16-bit sums overflow on x86 processors without VNNI: wrong results there",
-        to: "a8w8",
+        to,
       });
   }
 }
@@ -124,6 +131,18 @@ function reportTime(table: ClockTable, buckets: Buckets | null, ctx: PassContext
   });
 }
 
+/** What a layer becomes, in a word. */
+function nameOf({ float8, bits }: Spelling, block: number | null = null): string {
+  return float8 ? "float8" : `a${bits}w${block === null ? 8 : 4}`;
+}
+
+/** Why a layer keeps weights of 8 bits where 4 were asked for. */
+function wideWeight({ kind, rest }: Site, block: number): string {
+  if (kind === "conv") return "4-bit weights are for linear layers: it keeps 8 bits";
+  if (rest) return "its first token reads the weight too: it keeps 8 bits";
+  return `its inputs are no multiple of ${block}: it keeps weights of 8 bits`;
+}
+
 function ruleOf({ kind }: Site, { qdq }: Spelling): string {
   return qdq === null ? `integer-${kind}` : `qdq-${kind}`;
 }
@@ -139,9 +158,11 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
   wantsStatistics(graph, o, ctx) {
     const integer = integerOf(ctx.target);
     if (integer === null) return null;
-    const { qdq } = spellingOf(o, integer, { ...ctx, decide: () => undefined });
+    const spelling = spellingOf(o, integer, { ...ctx, decide: () => undefined });
+    const { qdq } = spelling;
+    if (otherFamily(graph, qdq?.float8 === true) !== null) return null;
     const results = qdq?.placement === "around";
-    const { sites } = findSites(ctx.model, ctx.shapes(), siteOptions(o));
+    const { sites } = findSites(ctx.model, ctx.shapes(), siteOptions(o, spelling));
     return request(sites, graph, { rows: o.rows, results });
   },
   wantsOracle(o, target) {
@@ -166,6 +187,12 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       });
       return;
     }
+    const spelling = spellingOf(o, integer, ctx);
+    const mixed = otherFamily(graph, spelling.float8 !== null);
+    if (mixed !== null) {
+      ctx.decide({ node: "", kind: "skipped", rule: "number-family", why: mixed, to: "f32" });
+      return;
+    }
     if (statistics === null) {
       ctx.decide({
         node: "",
@@ -186,12 +213,11 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
         why: "the original cannot be sampled here: nothing is known of its texts, and their keys and values stay float",
       });
     const firstToken = oracle === null ? null : o.firstToken;
-    const found = findSites(ctx.model, ctx.shapes(), siteOptions({ ...o, firstToken }));
+    const found = findSites(ctx.model, ctx.shapes(), siteOptions({ ...o, firstToken }, spelling));
     const texts = found.sites.filter((s) => s.rest);
     const rest =
       oracle === null ? null : await restStatistics(texts, { graph, oracle, evaluator, keep: o.rows });
     for (const l of found.left) ctx.decide({ node: l.node.name, kind: "skipped", rule: l.rule, why: l.why });
-    const spelling = spellingOf(o, integer, ctx);
     const { bits, time, saturation, weightScales, powerOfTwo, qdq } = spelling;
     const follow = time !== "constant" && follows(found, statistics, ctx);
     const buckets =
@@ -203,10 +229,12 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       power: 2,
       steps: stepsOf(spelling),
       symmetric: qdq?.signed === true,
+      float8: qdq?.float8 === true,
       powerOfTwo,
       time,
       saturation,
       weightScales,
+      block: spelling.block,
       activations: qdq === null ? o.activations : "tensor",
       smooth: o.smooth,
       foldConv: qdq !== null,
@@ -239,7 +267,8 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
           kind: "applied",
           rule: ruleOf(p.site, spelling),
           from: "f32",
-          to: bits === 8 ? "a8w8" : "a16w8",
+          to: nameOf(spelling, l.block),
+          ...(spelling.block !== null && l.block === null && { why: wideWeight(p.site, spelling.block) }),
         });
     for (const { fold, share, layers } of kept)
       if (fold !== null)
@@ -250,7 +279,7 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
           to: `share ${share} in ${fold.rule}`,
         });
     // Wider activations are multiplied in float or in 32 bits.
-    reportForced(kept, bits === 8 && integer.saturates, ctx);
+    reportForced(kept, { saturates: bits === 8 && integer.saturates, to: nameOf(spelling) }, ctx);
     const table = apply(ctx.model, kept, setup);
     if (table.profiles > 0) reportTime(table, buckets, ctx);
   },

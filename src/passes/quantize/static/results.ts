@@ -11,10 +11,12 @@ export interface ResultSettings extends GridSettings {
 
 /**
  * True where the bias is added in float behind the quantized result: a matrix product has no bias of its own, and a
- * bias on a grid that moves within a graph has no constant scale.
+ * bias on a grid that moves within a graph has no constant scale, and one beside blocks none at all.
  */
 export function biasBehind(layer: LayerPlan, input: Quantizer, time: TimeForm): boolean {
-  return (input.profile !== null && time !== "graphs") || layer.layer.node.op === "MatMul";
+  return (
+    (input.profile !== null && time !== "graphs") || layer.layer.node.op === "MatMul" || layer.block !== null
+  );
 }
 
 /** Statistics of (y − offset) / factor, one offset per channel and one factor per call. */

@@ -71,6 +71,8 @@ export interface SiteOptions {
   readonly guards: boolean;
   /** Keys and values of cross-attention take part, their first token apart. */
   readonly firstToken?: boolean;
+  /** Kinds of layers that are written at all; absent: both. */
+  readonly kinds?: readonly StaticLayer["kind"][];
 }
 
 function isPadded(node: Node): boolean {
@@ -153,6 +155,14 @@ export function findSites(model: Model, shapes: InferredShapes, o: SiteOptions):
       leave("operator", "no integer form of it is written: grouped, transposed or batched");
       continue;
     }
+    const kind = conv ? "conv" : "matmul";
+    if (o.kinds?.includes(kind) === false) {
+      leave(
+        "number-family",
+        `fp8 is taken in ${o.kinds.join(" and ")} layers only, and integers do not stand beside it`,
+      );
+      continue;
+    }
     const outputs = tensor.dims[role.outAxis]!;
     const bias = biasOf(graph, layer.bias, outputs);
     if (bias === undefined) {
@@ -165,7 +175,7 @@ export function findSites(model: Model, shapes: InferredShapes, o: SiteOptions):
     list.push({
       node,
       name: node.name,
-      kind: conv ? "conv" : "matmul",
+      kind,
       weight: turned ? transposeTensor(tensor, [1, 0]) : tensor,
       outAxis: conv ? 0 : 1,
       inAxis: conv ? 1 : 0,

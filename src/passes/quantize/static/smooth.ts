@@ -1,8 +1,9 @@
 import type { ValueStatistics } from "../../../calibrate/statistics/types.ts";
+import type { RangeSearch } from "../../../numeric/quantize/activation.ts";
 import { splitAxis } from "../../../runtime/kernels/kernel.ts";
 import type { Quantizer } from "./grids.ts";
 import type { StaticLayer } from "./sites.ts";
-import { inputEnergy, kernelRows } from "./weights.ts";
+import { inputEnergy, kernelRows, levelsOf } from "./weights.ts";
 
 /**
  * How much of the differences between channels moves from an activation into the weights that read it: nothing, what
@@ -12,7 +13,6 @@ export type Smoothing = "off" | "auto" | number;
 
 /** Shares that `auto` tries beside none; below a half weights gain what activations lose. */
 const SHARES = [0.5, 0.6, 0.7, 0.8, 0.9, 1];
-const WEIGHT_LIMIT = 127;
 /** Outputs of a layer whose weights are rounded to find a share: they are many of a kind. */
 const ROWS = 256;
 
@@ -25,6 +25,12 @@ export interface Smoothed {
   readonly layers: readonly { readonly layer: StaticLayer; readonly weight: Float32Array }[];
   /** Weights have one scale per output; else one for all. */
   readonly perChannel: boolean;
+}
+
+/** Levels that activations and weights are rounded to. */
+export interface Levels extends Pick<RangeSearch, "steps" | "float8"> {
+  /** Weights have 4 bits in blocks; blocks are smoothed like rows. */
+  readonly narrow?: boolean;
 }
 
 /** What was chosen. */
@@ -94,8 +100,14 @@ function measure(x: Smoothed): Measured {
 }
 
 /** Squared rounding error of each channel of the calibrated sample on a grid, weighed by call. */
-function activationErrors(x: Smoothed, scale: ArrayLike<number>, o: { steps: number; calls: Float64Array }) {
+function activationErrors(
+  x: Smoothed,
+  scale: ArrayLike<number>,
+  o: { readonly levels: Levels; readonly calls: Float64Array },
+): Float64Array {
   const { channels, statistics } = x;
+  const { steps, float8 } = o.levels;
+  const float = float8 === true ? levelsOf(true).round : null;
   const n = channels.scale.length;
   const [zero] = channels.zero;
   const { sample, rows } = statistics;
@@ -104,14 +116,17 @@ function activationErrors(x: Smoothed, scale: ArrayLike<number>, o: { steps: num
     const c = i % n;
     const t = Math.floor(i / (n * rows));
     const s = scale[c]! * (channels.profile?.[t] ?? 1);
-    const q = Math.min(o.steps, Math.max(0, Math.round(sample[i]! / s) + zero!));
-    sum[c] = sum[c]! + (o.calls[t]! / rows) * (sample[i]! - (q - zero!) * s) ** 2;
+    const q =
+      float?.(sample[i]! / s) ?? Math.min(steps, Math.max(0, Math.round(sample[i]! / s) + zero!)) - zero!;
+    sum[c] = sum[c]! + (o.calls[t]! / rows) * (sample[i]! - q * s) ** 2;
   }
   return sum;
 }
 
 /** Σ over weights of the squared rounding error times the variance it meets, when channels are scaled so. */
-function weightError(x: Smoothed, scale: Float64Array, { most, variance }: Measured): number {
+function weightError(x: Smoothed, scale: Float64Array, m: Measured & { readonly levels: Levels }): number {
+  const { most, variance } = m;
+  const { largest, round } = levelsOf(m.levels.float8 === true, m.levels.narrow);
   const widest = scale.reduce((m, s, c) => Math.max(m, s * most[c]!), 0);
   let total = 0;
   for (const { layer, weight } of x.layers) {
@@ -120,11 +135,11 @@ function weightError(x: Smoothed, scale: Float64Array, { most, variance }: Measu
     let sum = 0;
     for (const row of rows) {
       const own = row.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
-      const s = (x.perChannel ? own : widest) / WEIGHT_LIMIT;
+      const s = (x.perChannel ? own : widest) / largest;
       if (s === 0) continue;
       for (let k = 0; k < row.length; k++) {
         const c = k % variance.length;
-        sum += ((Math.round(row[k]! / s) * s - row[k]!) / scale[c]!) ** 2 * variance[c]!;
+        sum += ((round(row[k]! / s) * s - row[k]!) / scale[c]!) ** 2 * variance[c]!;
       }
     }
     total += (sum * layer.outputs) / rows.length;
@@ -136,24 +151,24 @@ function weightError(x: Smoothed, scale: Float64Array, { most, variance }: Measu
  * Predicts the error that quantizing input and weights with given channel scales causes in what the layers make,
  * relative to its power, mean over calls: rounding measured on the sample and on the weights, taken to be uncorrelated.
  */
-export function predictor(x: Smoothed, steps: number): (scale: Float64Array) => number {
+export function predictor(x: Smoothed, levels: Levels): (scale: Float64Array) => number {
   const measured = measure(x);
   return (scale) => {
-    const errors = activationErrors(x, scale, { steps, calls: measured.calls });
-    const sum = weightError(x, scale, measured);
+    const errors = activationErrors(x, scale, { levels, calls: measured.calls });
+    const sum = weightError(x, scale, { ...measured, levels });
     return errors.reduce((total, e, c) => total + e * measured.energy[c]!, sum);
   };
 }
 
 /** Chooses channel scales; of equal ones the first, none before any. */
-export function chooseSmoothing(x: Smoothed, how: Exclude<Smoothing, "off">, steps: number): SmoothChoice {
+export function chooseSmoothing(x: Smoothed, how: Exclude<Smoothing, "off">, levels: Levels): SmoothChoice {
   const most = reach(x);
   const at = (share: number): Quantizer => ({
     ...x.channels,
     scale: sharedScale(x.channels.scale, most, share),
   });
   if (how !== "auto") return { share: how, input: at(how) };
-  const predict = predictor(x, steps);
+  const predict = predictor(x, levels);
   // Without a share the range search may cut tails off, which a sample makes look better than it is: whole ranges are
   // compared.
   const widest = x.channels.scale.reduce((a, b) => Math.max(a, b), 0);

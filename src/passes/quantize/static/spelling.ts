@@ -1,9 +1,10 @@
 import type { Model } from "../../../ir/graph.ts";
-import { S8_STEPS, S16_STEPS, U8_STEPS, U16_STEPS } from "../../../numeric/quantize/activation.ts";
+import { F8_STEPS, S8_STEPS, S16_STEPS, U8_STEPS, U16_STEPS } from "../../../numeric/quantize/activation.ts";
 import type { SaturationRule } from "../../../numeric/quantize/saturation.ts";
 import { type ActivationBits, quantizeDomain } from "../../../targets/lower/qdq.ts";
 import type { IntegerSupport, Target, TimeScales } from "../../../targets/target.ts";
 import type { Decision } from "../../pass.ts";
+import { blockOf, float8Of } from "./numbers.ts";
 import type { QuantizeStaticOptions, TimeForm } from "./options.ts";
 import type { QdqForm } from "./write-qdq.ts";
 
@@ -18,6 +19,10 @@ export interface Spelling {
   readonly weightScales: IntegerSupport["weightScales"];
   readonly powerOfTwo: boolean;
   readonly saturation: SaturationRule;
+  /** Kinds of layers that are written in fp8, the others stay float; `null`: integers. */
+  readonly float8: IntegerSupport["float8"] | null;
+  /** Inputs to a block of 4-bit weights in linear layers; `null`: weights have 8 bits. */
+  readonly block: number | null;
 }
 
 /** What every runtime with Q and DQ takes, processors that saturate among them. */
@@ -40,6 +45,7 @@ const isSigned = ({ activations }: IntegerSupport): boolean => activations === "
 
 /** Levels above the lowest one of the grids that activations get. */
 export function stepsOf({ qdq, bits }: Pick<Spelling, "qdq" | "bits">): number {
+  if (qdq?.float8 === true) return F8_STEPS;
   if (qdq?.signed === true) return bits === 8 ? S8_STEPS : S16_STEPS;
   return bits === 8 ? U8_STEPS : U16_STEPS;
 }
@@ -72,12 +78,13 @@ function timeOf(
 
 /** Resolves options against what the target takes; what is done otherwise than asked is decided. */
 export function spellingOf(
-  o: Pick<QuantizeStaticOptions, "bits" | "time" | "buckets" | "saturation">,
+  o: Pick<QuantizeStaticOptions, "numbers" | "bits" | "weights" | "time" | "buckets" | "saturation">,
   integer: IntegerSupport,
   ctx: { readonly model: Model; readonly target: Target | null; decide(d: Decision): void },
 ): Spelling {
   const own: ActivationBits = integer.activations === "u16" || integer.activations === "s16" ? 16 : 8;
-  const bits = o.bits ?? own;
+  const float8 = float8Of(o, integer, ctx);
+  const bits = float8 !== null ? 8 : (o.bits ?? own);
   const qdq = integer.spelling === "qdq" || bits === 16;
   if (integer.spelling === "qlinear" && bits === 16)
     ctx.decide({
@@ -100,6 +107,7 @@ export function spellingOf(
     domain: quantizeDomain(opset, bits),
     weightDomain: quantizeDomain(opset, 8),
     signed: isSigned(integer),
+    float8: float8 !== null,
     time,
     placement: integer.placement ?? "around",
     weightScales: integer.weightScales,
@@ -113,5 +121,7 @@ export function spellingOf(
     weightScales: integer.weightScales,
     powerOfTwo: integer.powerOfTwo === true,
     saturation: integer.saturates && bits === 8 ? o.saturation : "none",
+    float8,
+    block: blockOf(o, integer, { ...ctx, bits }),
   };
 }

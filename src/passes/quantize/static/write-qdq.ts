@@ -1,4 +1,4 @@
-import type { Attr, ValueId } from "../../../ir/graph.ts";
+import { type Attr, intAttr, type ValueId } from "../../../ir/graph.ts";
 import { f32Tensor } from "../../../ir/tensor.ts";
 import { powerOfTwoAbove } from "../../../numeric/quantize/activation.ts";
 import { quantizeScaled } from "../../../runtime/kernels/quantize-scaled.ts";
@@ -12,6 +12,8 @@ import {
   type TensorGrid,
   zeroPoint,
 } from "../../../targets/lower/qdq.ts";
+import { transposeTensor } from "../../../runtime/kernels/transpose.ts";
+import { dequantizeExpanded } from "../../../targets/lower/weight-expanded.ts";
 import type { Profile } from "./clock.ts";
 import { restOf, type StoredWeight, withFirst } from "./first-token.ts";
 import type { Quantizer } from "./grids.ts";
@@ -35,6 +37,8 @@ export interface QdqForm {
   /** Weights with one scale are int8 where activations are signed, else uint8 around 128. */
   readonly weightScales: IntegerSupport["weightScales"];
   readonly powerOfTwo: boolean;
+  /** Activations and weights are E4M3FN instead of integers. */
+  readonly float8: boolean;
 }
 
 /** Middle of an unsigned 8-bit weight. */
@@ -66,7 +70,7 @@ function gridOf(w: QdqWriting, q: Quantizer): TensorGrid {
     ? movingScale(w, [tensorScale(q)], q.profile)
     : patch.constant(f32Tensor([tensorScale(q)], []), "s");
   const vector = looksUp && form.time === "gathered";
-  return { scale, zero: zeroPoint(patch, q.zero[0]!, { bits: form.bits, signed: form.signed, vector }) };
+  return { scale, zero: zeroPoint(patch, q.zero[0]!, { ...form, vector }) };
 }
 
 /** The factor a value is divided by before constant-scale quantization; `null` when there is none. */
@@ -91,6 +95,7 @@ function storedWeight(
     factor: f32Tensor(o.base),
     scale: f32Tensor(o.scale),
     zero,
+    float8: form.float8,
   });
   return { data, scale: o.scale, zero };
 }
@@ -110,6 +115,14 @@ function weightOf(
     domain: form.weightDomain,
     name: `w${layer.output}`,
   });
+}
+
+/** 4 bits in blocks. A Gemm reads its weight output by output: only so are its blocks recognised. */
+function blockWeight({ patch }: QdqWriting, { layer, block }: LayerPlan, base: Float64Array): ValueId {
+  const gemm = layer.node.op === "Gemm";
+  const weight = gemm ? transposeTensor(layer.weight, [1, 0]) : layer.weight;
+  const how = { block: block!, factor: f32Tensor(base), name: `w${layer.output}` };
+  return dequantizeExpanded(patch, weight, { ...how, inAxis: gemm ? 1 : 0 });
 }
 
 /** A bias of 32 bits on the grid of the products; on a grid that moves both are looked up. */
@@ -175,7 +188,7 @@ function writeLayer(
   const fitting = scalesForBias(plan.fit.scale, float ? null : within, tensorScale(o.input) * least);
   const scale = form.powerOfTwo ? fitting.map(powerOfTwoAbove) : fitting;
   const weight = storedWeight(w, plan, { base: o.base, scale });
-  const inputs = [o.value, weightOf(w, plan, weight)];
+  const inputs = [o.value, plan.block === null ? weightOf(w, plan, weight) : blockWeight(w, plan, o.base)];
   if (within !== null)
     inputs.push(
       float
@@ -185,6 +198,7 @@ function writeLayer(
   const attrs: Record<string, Attr> = Object.fromEntries(node.attrs);
   // The weight is [K, N] by now.
   delete attrs["transB"];
+  if (plan.block !== null && node.op === "Gemm") attrs["transB"] = intAttr(1);
   const [product] = patch.node({ op: node.op, name: node.name, inputs, attrs });
   let out =
     form.placement === "inputs"

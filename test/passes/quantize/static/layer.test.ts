@@ -135,6 +135,7 @@ async function simulated(s: Single, model: Model, options: Options, feeds: reado
       power: 2,
       steps: 255,
       weightScales: "all",
+      block: null,
       saturation: options.saturation ?? "pairs",
       activations: options.activations ?? "channel",
       smooth: 1,

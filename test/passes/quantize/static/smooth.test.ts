@@ -6,6 +6,8 @@ import { intAttr, type Model } from "../../../../src/ir/graph.ts";
 import { inferShapes } from "../../../../src/ir/infer.ts";
 import { f32Tensor } from "../../../../src/ir/tensor.ts";
 import { tensorType } from "../../../../src/ir/types.ts";
+import { encodeMini, miniValue } from "../../../../src/numeric/minifloat.ts";
+import { F8_STEPS } from "../../../../src/numeric/quantize/activation.ts";
 import { createRng } from "../../../../src/numeric/rng.ts";
 import { quantizerOf } from "../../../../src/passes/quantize/static/grids.ts";
 import { quantizeStatic } from "../../../../src/passes/quantize/static/quantize-static.ts";
@@ -66,8 +68,11 @@ function simulated(o: {
   readonly zero: number;
   readonly mean: Float64Array;
   readonly sample: Float32Array;
+  readonly float8: boolean;
 }): number {
-  const { w, scale, zero, mean, sample } = o;
+  const { w, scale, zero, mean, sample, float8 } = o;
+  const fp8 = (x: number): number => miniValue("f8e4m3fn", encodeMini("f8e4m3fn", Math.fround(x), true));
+  const largest = float8 ? 448 : 127;
   const outputs = w.length / CHANNELS;
   const rounded = w.slice();
   const shift = new Float64Array(outputs);
@@ -76,7 +81,8 @@ function simulated(o: {
     for (let c = 0; c < CHANNELS; c++) most = Math.max(most, Math.abs(w[c * outputs + n]! * scale[c]!));
     for (let c = 0; c < CHANNELS; c++) {
       const at = c * outputs + n;
-      rounded[at] = (Math.round((w[at]! * scale[c]! * 127) / most) * most) / 127 / scale[c]!;
+      const x = (w[at]! * scale[c]! * largest) / most;
+      rounded[at] = ((float8 ? fp8(x) : Math.round(x)) * most) / largest / scale[c]!;
       shift[n] = shift[n]! + (rounded[at]! - w[at]!) * mean[c]!;
     }
   }
@@ -89,9 +95,11 @@ function simulated(o: {
         let e = -shift[n]!;
         for (let c = 0; c < CHANNELS; c++) {
           const v = sample[r + c]!;
-          const q = Math.min(255, Math.max(0, Math.round(v / scale[c]!) + zero));
+          const q = float8
+            ? fp8(v / scale[c]!)
+            : Math.min(255, Math.max(0, Math.round(v / scale[c]!) + zero)) - zero;
           const at = c * outputs + n;
-          e += (q - zero) * scale[c]! * rounded[at]! - v * w[at]!;
+          e += q * scale[c]! * rounded[at]! - v * w[at]!;
           power += (v * w[at]!) ** 2;
         }
         noise += e * e;
@@ -129,7 +137,7 @@ describe("smoothing", () => {
     expect(both.db).toBeGreaterThan((await quality(even, uneven, 1)).db - 0.5);
   });
 
-  it("predicts the error of what the layer makes, as simulated number by number", async () => {
+  it.each([false, true])("predicts the error, as simulated number by number (fp8: %s)", async (float8) => {
     const rng = createRng(6, "spread");
     const model = layer(spread(rng, 20), spread(rng, 3));
     const shapes = inferShapes(model);
@@ -141,7 +149,8 @@ describe("smoothing", () => {
     const request = { values: [{ name: site!.name, axis: 2, rows: 80 }], grams: [] };
     const statistics = await valuesOver(model, request, CALLS, await runtime());
     const value = statistics.value(site!.name)!;
-    const settings = { timeTolerance: Number.POSITIVE_INFINITY, bucketOf: null, power: 2, steps: 255 };
+    const levels = float8 ? { steps: F8_STEPS, symmetric: true, float8 } : { steps: 255 };
+    const settings = { timeTolerance: Number.POSITIVE_INFINITY, bucketOf: null, power: 2, ...levels };
     const even = new Float64Array(CHANNELS).fill(1);
     const grid = { statistics, value, importance: even, sources: null } as const;
     const channels = quantizerOf({ ...grid, granularity: "common" }, settings);
@@ -154,13 +163,14 @@ describe("smoothing", () => {
     };
     for (const share of [0, 0.5, 1]) {
       const scale = sharedScale(channels.scale, even, share);
-      const found = predictor(x, 255)(scale);
+      const found = predictor(x, levels)(scale);
       const exact = simulated({
         w,
         scale,
         zero: channels.zero[0]!,
         mean: channels.mean,
         sample: value.sample,
+        float8,
       });
       expect(found / exact).toBeGreaterThan(0.85);
       expect(found / exact).toBeLessThan(1.15);
