@@ -50,7 +50,7 @@ function shareOf(removal: Removal, axes: readonly Axis[]): number {
 }
 
 /** Every constant shrinks along its axes; one that several nodes read counts once. */
-export function byteCount(ctx: Pick<PassContext, "model">, analysis: PruneAnalysis): CostCount {
+function byteCount(ctx: Pick<PassContext, "model">, analysis: PruneAnalysis): CostCount {
   const { graph } = ctx.model;
   const counted = new Map<Tensor, Axes>();
   for (const { node, input, axes } of analysis.uses) {
@@ -79,7 +79,7 @@ export function costCount(
 }
 
 /** Every node's operations shrink with the axes they run over. */
-export function flopCount(
+function flopCount(
   ctx: Pick<PassContext, "model" | "shapes">,
   analysis: PruneAnalysis,
   lengths: Readonly<Record<string, number>>,
