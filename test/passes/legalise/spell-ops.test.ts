@@ -159,8 +159,11 @@ const variants = CASES.flatMap((c, i) => {
 });
 
 describe("spell-ops", () => {
-  it("has a case for every operator it rewrites", () => {
-    expect(new Set(CASES.map((c) => c.op))).toEqual(new Set(LOWERINGS.map((r) => r.op)));
+  it("has a case for every operator it rewrites that runs here; the others are held against evaluators in twin.test", () => {
+    const absent = new Set(target("cpu-x64").limits.noKernel);
+    const here = LOWERINGS.map((r) => r.op).filter((op) => !absent.has(op));
+    expect(new Set(CASES.map((c) => c.op))).toEqual(new Set(here));
+    expect(LOWERINGS.filter((r) => absent.has(r.op)).map((r) => r.op)).toEqual(["com.microsoft:GroupNorm"]);
   });
 
   it.each(variants)("writes $name with the same result", async ({ c, row, to }) => {

@@ -1,0 +1,97 @@
+import { NODE_UNITS, SESSION } from "./claims.ts";
+import type { Limits } from "./limits.ts";
+
+/** What the QNN provider's converter takes on a Hexagon NPU. */
+export const QNN_LIMITS: Limits = {
+  ...SESSION,
+  operators: {
+    standard: {
+      only: [
+        ...NODE_UNITS,
+        "And",
+        "Asin",
+        "Atan",
+        "Cast",
+        "Cos",
+        "CumSum",
+        "DequantizeLinear",
+        "Equal",
+        "GatherElements",
+        "GatherND",
+        "GlobalMaxPool",
+        "Greater",
+        "GreaterOrEqual",
+        "GridSample",
+        "GroupNormalization",
+        "Identity",
+        "LRN",
+        "Less",
+        "LessOrEqual",
+        "Log",
+        "Mean",
+        "Mod",
+        "Not",
+        "Or",
+        "QuantizeLinear",
+        "Reciprocal",
+        "ReduceL2",
+        "ReduceProd",
+        "ScatterElements",
+        "ScatterND",
+        "Shape",
+        "Sign",
+        "Sin",
+        "Softplus",
+        "Sum",
+        "ThresholdedRelu",
+        "Upsample",
+        "If",
+      ],
+    },
+    contrib: ["QuantizeLinear", "DequantizeLinear", "Gelu"],
+  },
+  integerBias: { tolerance: 1e-5 },
+  pairs: { operators: NODE_UNITS, types: ["u8", "i8", "u16", "i16", "i4", "u4"] },
+  npu: {
+    ranks: {
+      Conv: [3, 5],
+      ConvTranspose: [3, 5],
+      InstanceNormalization: [3, 4],
+      Resize: [3, 5],
+      Pad: [1, 5],
+    },
+    resize: {
+      modes: ["nearest", "linear", "cubic"],
+      antialias: false,
+      spatialOnly: true,
+      coordinates: ["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"],
+    },
+    nearestRefused: [
+      ["asymmetric", "ceil"],
+      ["asymmetric", "round_prefer_floor"],
+    ],
+  },
+  weightAxes: { axes: { Conv: 0, ConvTranspose: 1 }, perTensorTypes: ["u16", "i16"] },
+  productTypes: {
+    pairs: [
+      ["u8", "u8"],
+      ["u8", "u16"],
+      ["u16", "u8"],
+      ["u8", "i8"],
+      ["u16", "i8"],
+      ["u16", "i4"],
+    ],
+    wideFromOpset: 21,
+  },
+  fixedGrids: {
+    Sigmoid: [
+      { type: "u16", scale: 1 / 65536, zero: 0 },
+      { type: "i16", scale: 1 / 32768, zero: 0 },
+    ],
+    Tanh: [
+      { type: "u16", scale: 1 / 32768, zero: 32768 },
+      { type: "i16", scale: 1 / 32768, zero: 0 },
+    ],
+  },
+  islands: { float: true, lastAxisNorm: true, productEquations: true },
+};
