@@ -172,3 +172,19 @@ export function single(
     o.out ?? o.type ?? "f32",
   );
 }
+
+/** One Resize. */
+export const resize = (
+  attrs: Readonly<Record<string, string | number>>,
+  scales: readonly number[] = [1, 1, 2, 2],
+  type: "f32" | "f16" = "f32",
+) =>
+  single(
+    { shape: [1, 4, 8, 8], type },
+    "Resize",
+    (b) => [null, b.floats([scales.length], (i) => scales[i]!)],
+    attrs,
+  );
+
+/** Attributes that every runtime takes. */
+export const plain = { mode: "nearest", coordinate_transformation_mode: "asymmetric", nearest_mode: "floor" };
