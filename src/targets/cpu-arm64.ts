@@ -1,5 +1,6 @@
 import { claims, HALF, measured, ORT_CPU, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
 import { CPU_LIMITS } from "./cpu-limits.ts";
+import { cpuX64 } from "./cpu-x64.ts";
 import type { Target } from "./target.ts";
 
 const DOCS = "onnxruntime documentation and MLAS sources of 2026-03";
@@ -9,63 +10,16 @@ const SHARED = "as measured with onnxruntime-node 1.30.0 on x86-64; the same gra
 export const cpuArm64: Target = {
   id: "cpu-arm64",
   title: "onnxruntime CPU on 64-bit Arm",
-  kind: "cpu",
-  provider: { name: "cpu", options: {} },
-  opset: { min: 7, max: 26, emit: 21 },
-  shapes: { static: false, maxRank: 8 },
-  formats: {
-    f32: { gemm: "float", conv: "float" },
-    f16: {
-      gemm: "float",
-      conv: "float",
-      use: "storage",
-      note: "a size format: weights are stored in half precision and widened when the model loads; arithmetic is fp32",
-    },
-    bf16: {
-      gemm: "float",
-      conv: "float",
-      use: "storage",
-      note: "a size format: weights are stored in bfloat16 and widened when the model loads; arithmetic is fp32",
-    },
-    w8: {
-      gemm: "fold-channel",
-      conv: "fold-channel",
-      note: "a size format: widened to fp32 when the model loads, at fp32 speed in fp32 memory",
-    },
-    w4: {
-      gemm: "matmul-nbits",
-      conv: "fold-block",
-      accuracyLevel: 0,
-      note: "linear layers stay packed in memory; convolutions are widened to fp32 when the model loads",
-    },
-    w2: {
-      gemm: "matmul-nbits",
-      conv: "fold-block",
-      accuracyLevel: 0,
-      note: "linear layers stay packed in memory; convolutions are widened to fp32 when the model loads",
-    },
-  },
-  compute: ["f32"],
-  spelling: {
-    groupNorm: "InstanceNormalization",
-    layerNorm: "LayerNormalization",
-    gelu: "Gelu",
-    silu: "QuickGelu",
-    attention: "com.microsoft.MultiHeadAttention",
-    rmsNorm: "decomposed",
-    affine: "BatchNormalization",
-    pointwise: "MatMul",
-  },
-  integer: {
-    spelling: "qlinear",
-    activations: "u8",
-    scales: "gathered",
-    weightScales: "all",
-    dynamic: true,
-    saturates: false,
-  },
-  palettes:
-    "a size format: codebooks are looked up when the model loads, so weights take fp32 memory and run at fp32 speed",
+  kind: cpuX64.kind,
+  provider: cpuX64.provider,
+  opset: cpuX64.opset,
+  shapes: cpuX64.shapes,
+  // Two bits are not known to multiply slower than fp32 there: that is measured on x86-64 alone.
+  formats: { ...cpuX64.formats, w2: cpuX64.formats.w4 },
+  compute: cpuX64.compute,
+  spelling: cpuX64.spelling,
+  integer: { ...cpuX64.integer!, saturates: false },
+  palettes: cpuX64.palettes,
   sparsity: { fast: [], note: "kernels are dense: zeros cost time and memory like other weights" },
   half: HALF,
   align: { channels: 4, bytes: 4096 },

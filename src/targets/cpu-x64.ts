@@ -1,8 +1,19 @@
 import { claims, measured, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { CPU_RATES } from "./cost/cpu.ts";
 import { CPU_LIMITS } from "./cpu-limits.ts";
-import type { Target } from "./target.ts";
+import type { IntegerSupport, Target } from "./target.ts";
 
 const ORT = "onnxruntime-node 1.30.0, CPU execution provider";
+
+/** Operators on integers; AVX2 adds their products in 16 bits. */
+const INTEGER: IntegerSupport = {
+  spelling: "qlinear",
+  activations: "u8",
+  scales: "gathered",
+  weightScales: "all",
+  dynamic: true,
+  saturates: true,
+};
 
 /** onnxruntime on x86-64 processors. */
 export const cpuX64: Target = {
@@ -55,14 +66,7 @@ export const cpuX64: Target = {
     affine: "BatchNormalization",
     pointwise: "MatMul",
   },
-  integer: {
-    spelling: "qlinear",
-    activations: "u8",
-    scales: "gathered",
-    weightScales: "all",
-    dynamic: true,
-    saturates: true,
-  },
+  integer: INTEGER,
   palettes:
     "a size format: codebooks are looked up when the model loads, so weights take fp32 memory and run at fp32 speed",
   sparsity: {
@@ -82,10 +86,14 @@ export const cpuX64: Target = {
   machine: {
     name: "one core of an AVX2 server processor",
     basis: "measured",
-    flops: { f32: 85e9, i8: 165e9 },
-    other: { attention: 30e9, statistics: 11e9, pointwise: 4e9 },
-    bandwidth: 28e9,
-    overhead: { node: 3.2e-6, view: 3.2e-6 },
+    flops: { f32: CPU_RATES.product, i8: CPU_RATES.product8 },
+    other: {
+      attention: CPU_RATES.attention,
+      statistics: CPU_RATES.statistics,
+      pointwise: CPU_RATES.pointwise,
+    },
+    bandwidth: CPU_RATES.bandwidth,
+    overhead: { node: CPU_RATES.overhead, view: CPU_RATES.overhead },
   },
   limits: { ...SESSION, ...CPU_LIMITS, signedProducts: { fromOpset: 21 } },
   variants: {
@@ -95,27 +103,13 @@ export const cpuX64: Target = {
       "avx512-vnni": {
         title: "AVX-512 VNNI",
         overrides: {
-          integer: {
-            spelling: "qlinear",
-            activations: "u8",
-            scales: "gathered",
-            weightScales: "all",
-            dynamic: true,
-            saturates: false,
-          },
+          integer: { ...INTEGER, saturates: false },
         },
       },
       amx: {
         title: "AMX",
         overrides: {
-          integer: {
-            spelling: "qlinear",
-            activations: "u8",
-            scales: "gathered",
-            weightScales: "all",
-            dynamic: true,
-            saturates: false,
-          },
+          integer: { ...INTEGER, saturates: false },
         },
       },
     },
