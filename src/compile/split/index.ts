@@ -2,6 +2,7 @@ import type { CallErrors, Oracle } from "../../calibrate/statistics/types.ts";
 import { graphCost } from "../../ir/cost.ts";
 import type { Model } from "../../ir/graph.ts";
 import { modelBytes } from "../../ir/weights.ts";
+import { findPass } from "../../passes/index.ts";
 import { recordedLengths } from "../../passes/recorded-lengths.ts";
 import type { SplitReport } from "../../report/types.ts";
 import { cpuCost } from "../../targets/cost/cpu.ts";
@@ -45,6 +46,12 @@ export async function splitBudget(
   const oracle = await options.oracle();
   if (oracle === null) return null;
   const { ladders } = plan;
+  // Exact passes before the first lossy one are the same in every build.
+  const first = passes.findIndex((p) => findPass(p.pass)?.effect === "lossy");
+  const quiet = { ...options, onEvent: () => {}, counter: { done: 0, total: 0 } };
+  const before = await runChain(start, passes.slice(0, first), quiet);
+  const rest = passes.slice(first);
+  const trail = [...options.trail, ...before.passes.map((p) => p.name)];
   const trials: Trial[] = [];
   const known = new Map<string, Trial>();
   let signal = new Float64Array();
@@ -59,11 +66,8 @@ export async function splitBudget(
       step: options.counter.done,
       steps: options.counter.total,
     });
-    const chain = await runChain(start, passesAt(passes, ladders, levels), {
-      ...options,
-      onEvent: () => {},
-      counter: { done: 0, total: 0 },
-    });
+    const behind = await runChain(before.model, passesAt(rest, ladders, levels), { ...quiet, trail });
+    const chain: ChainResult = { ...behind, passes: [...before.passes, ...behind.passes] };
     const errors: CallErrors = await oracle!.errors(chain.model);
     signal = errors.signal as Float64Array<ArrayBuffer>;
     const trial: Trial = {
