@@ -1,5 +1,6 @@
 import type { BenchCase } from "../lib/case.ts";
 import { agreement } from "./agreement.ts";
+import { browserCase } from "./browser.ts";
 import { calibration } from "./calibration.ts";
 import { checkPeers } from "./check-peers.ts";
 import { checkSkeletons } from "./check-skeletons.ts";
@@ -29,6 +30,7 @@ import { skeletonWeights } from "./skeleton-weights.ts";
 import { sparseShapes } from "./sparse-shapes.ts";
 import { targetsCase } from "./targets.ts";
 import { vaeFormats } from "./vae-formats.ts";
+import { webgpuCase } from "./webgpu.ts";
 import { workers } from "./workers.ts";
 
 /** Every case, cheap ones first. */
@@ -56,6 +58,8 @@ export const cases: readonly BenchCase[] = [
   pruneShapes,
   hybrids,
   targetsCase,
+  webgpuCase,
+  browserCase,
   guards,
   skeletonInspect,
   checkSkeletons,

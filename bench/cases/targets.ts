@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Recipe, Report, TargetReport } from "../../src/index.ts";
-import { build } from "../lib/build.ts";
+import { compileWith } from "../lib/build.ts";
 import type { BenchCase, BenchContext, Check } from "../lib/case.ts";
 import type { Cell } from "../lib/table.ts";
 import { TRAINED, type Trained } from "./shapes.ts";
@@ -35,7 +35,7 @@ function rowOf(t: Trained, label: string, id: string, r: TargetReport): Cell[] {
 
 async function reportOf(context: BenchContext, t: Trained, recipe: Recipe, label: string) {
   const out = context.scratch.fresh(`${t.name}-all-${label}`);
-  const made = await build({
+  const made = await compileWith({
     source: join(context.models, t.name),
     out,
     recipe,
