@@ -8,6 +8,7 @@ import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
 import { attentionShapes, factorizeShapes } from "./factorize-shapes.ts";
+import { fusedOperators } from "./fused-operators.ts";
 import { guards } from "./guards.ts";
 import { hybrids } from "./hybrids.ts";
 import { linalg } from "./linalg.ts";
@@ -47,6 +48,7 @@ export const cases: readonly BenchCase[] = [
   quantize8bit,
   quantize4bit,
   agreement,
+  fusedOperators,
   vaeFormats,
   mixedPrecision,
   outputCorrection,
