@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Report } from "../../src/index.ts";
 import type { Operators } from "../child/operators.ts";
-import { build } from "../lib/build.ts";
+import { build, reportIn } from "../lib/build.ts";
 import type { BenchCase, Check } from "../lib/case.ts";
 import { runScript } from "../lib/child.ts";
 import type { Cell } from "../lib/table.ts";
@@ -59,12 +59,11 @@ export const fusedOperators: BenchCase = {
           out,
           component: t.component,
           preset,
-          extra: ["--json"],
         });
         const { value } = await runScript<Operators>("operators.ts", { model: made.model });
+        const planned = plannedConvs(reportIn(out));
         context.scratch.drop(out);
         commands.push(made.command);
-        const planned = plannedConvs(JSON.parse(made.measured.stdout) as Report);
         const [written, run] = [countsOf(value.written), countsOf(value.run)];
         rows.push([t.name, preset, planned, ...KIND_NAMES.flatMap((k) => [written[k], run[k]])]);
         const off = KIND_NAMES.reduce((n, k) => n + Math.abs(run[k] - written[k]), 0);

@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import type { Recipe, Report, TargetReport } from "../../src/index.ts";
-import { compileWith } from "../lib/build.ts";
+import type { Recipe, TargetReport } from "../../src/index.ts";
+import { compileWith, reportIn } from "../lib/build.ts";
 import type { BenchCase, BenchContext, Check } from "../lib/case.ts";
 import type { Cell } from "../lib/table.ts";
 import { TRAINED, type Trained } from "./shapes.ts";
@@ -33,7 +33,7 @@ function rowOf(t: Trained, label: string, id: string, r: TargetReport): Cell[] {
   ];
 }
 
-async function reportOf(context: BenchContext, t: Trained, recipe: Recipe, label: string) {
+async function compileAll(context: BenchContext, t: Trained, recipe: Recipe, label: string) {
   const out = context.scratch.fresh(`${t.name}-all-${label}`);
   const made = await compileWith({
     source: join(context.models, t.name),
@@ -41,10 +41,10 @@ async function reportOf(context: BenchContext, t: Trained, recipe: Recipe, label
     recipe,
     target: "all",
     verify: true,
-    extra: ["--json"],
   });
+  const report = reportIn(out);
   context.scratch.drop(out);
-  return { report: JSON.parse(made.measured.stdout) as Report, command: made.command };
+  return { report, command: made.command };
 }
 
 /** One compile for every target: what the checker says, and what is left of the output in arithmetic as written. */
@@ -59,7 +59,7 @@ export const targetsCase: BenchCase = {
     for (const t of TRAINED)
       for (const { label, recipe, least } of BUILDS) {
         context.say(`${t.name}: ${label} for all targets`);
-        const { report, command } = await reportOf(context, t, recipe, label);
+        const { report, command } = await compileAll(context, t, recipe, label);
         commands.push(command);
         const ids = Object.entries(report.targets);
         const own = ids.map(([id, r]) => rowOf(t, label, id, r));

@@ -1,5 +1,5 @@
-import { ENOUGH_DB, type Found, runWebgpu, WRONG_DB } from "../../scripts/webgpu/run.ts";
 import { softwareVulkan } from "../../scripts/software/vulkan.ts";
+import { ENOUGH_DB, type Found, runWebgpu, WRONG_DB } from "../../scripts/webgpu/run.ts";
 import type { BenchCase, Check } from "../lib/case.ts";
 import { ROOT } from "../lib/child.ts";
 import type { Cell } from "../lib/table.ts";

@@ -1,12 +1,12 @@
-import { fileReader, readModel } from "../../src/ir/onnx/index.ts";
 import { cloneModel } from "../../src/ir/clone.ts";
+import { fileReader, readModel } from "../../src/ir/onnx/index.ts";
+import type { Json } from "../../src/ir/tensor.ts";
 import { passGroups, resolvePass } from "../../src/passes/index.ts";
 import { runPass } from "../../src/passes/runner.ts";
-import type { Json } from "../../src/ir/tensor.ts";
 import { createRuntime } from "../../src/runtime/index.ts";
 import { checkModel } from "../../src/targets/check/check.ts";
-import { finishPlan, legalisePlan } from "../../src/targets/legalise.ts";
 import { resolveTargets, targets } from "../../src/targets/index.ts";
+import { finishPlan, legalisePlan } from "../../src/targets/legalise.ts";
 import type { Target } from "../../src/targets/target.ts";
 
 /** A model whose weights need not exist: its data file may be a hole of the right length. */

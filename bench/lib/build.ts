@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import type { Recipe } from "../../src/index.ts";
+import type { Recipe, Report } from "../../src/index.ts";
 import { modelFile } from "../../src/runtime/index.ts";
 import { diffpress, type Measured } from "./child.ts";
 import type { Dims } from "./feeds.ts";
@@ -78,6 +78,11 @@ export async function compileWith(o: BuildOptions): Promise<Compiled> {
   if (o.shape !== undefined) args.push("--shape", shapeOption(o.shape));
   args.push(...(o.extra ?? []), "-o", o.out);
   return { measured: await diffpress(args), out: o.out, command: shownCommand(o) };
+}
+
+/** The report beside the builds in a folder. */
+export function reportIn(out: string): Report {
+  return JSON.parse(readFileSync(join(out, "report.json"), "utf8")) as Report;
 }
 
 /** Compiles for one target and looks at what it made. */
