@@ -1,4 +1,4 @@
-import { join } from "node:path";
+
 import type { Fidelity } from "../../src/report/types.ts";
 import { build, reportIn } from "../lib/build.ts";
 import type { BenchCase, BenchContext, CaseResult } from "../lib/case.ts";
