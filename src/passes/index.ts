@@ -25,6 +25,7 @@ import { fuseDepthToSpace } from "./fuse/fuse-depth-to-space.ts";
 import { splitUpsample } from "./fuse/split-upsample.ts";
 import { convertOpset } from "./legalise/convert-opset.ts";
 import { narrowInputs } from "./legalise/narrow-inputs.ts";
+import { reduceRank } from "./legalise/reduce-rank.ts";
 import { shortenNames } from "./legalise/shorten-names.ts";
 import { spellOps } from "./legalise/spell-ops.ts";
 import { storeShapes } from "./legalise/store-shapes.ts";
@@ -66,6 +67,7 @@ export const passes = [
   splitUpsample,
   convertOpset,
   spellOps,
+  reduceRank,
   storeShapes,
   narrowInputs,
   shortenNames,

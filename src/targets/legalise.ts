@@ -15,6 +15,9 @@ const PRIMITIVE = "decomposed";
 /** Axes of the transposition that puts patches of a transformer together. */
 const PATCH_AXES = 6;
 
+/** Axes that exported models come with: patches of a video need eight. */
+const FULL_RANK = 8;
+
 /** What the target's kernel of GroupNorm takes, as options of the fusion; its defaults where nothing is said. */
 function kernelOptions({ limits }: Target): LegaliseStep["options"] {
   const shapes = limits.fusedShapes;
@@ -46,6 +49,7 @@ export function legalisePlan(target: Target): readonly LegaliseStep[] {
   if (target.shapes.maxRank < PATCH_AXES) steps.push(step("fuse-depth-to-space"));
   steps.push(step("fuse-gemm"));
   steps.push(step("spell-ops"));
+  if (target.shapes.maxRank < FULL_RANK) steps.push(step("reduce-rank"));
   // Transposes around channels-last kernels meet those of their neighbours.
   if (spelling.groupNorm === "com.microsoft.GroupNorm" && target.limits.fusedShapes?.channelsLast === true)
     steps.push(step("simplify"));
