@@ -43,6 +43,13 @@ function operandType(graph: Graph, shapes: InferredShapes, node: Node): DType | 
   return from === null || from === undefined ? null : signed(shapes.dtype(from));
 }
 
+/** Whether it only works out lengths: a few integers that follow from the shapes, which no accelerator is asked for. */
+function isBookkeeping(node: Node, shapes: InferredShapes): boolean {
+  return node.outputs.every(
+    (o) => o !== null && shapes.data(o)?.every((d) => typeof d === "number") === true,
+  );
+}
+
 /** Bytes a node reads and writes once the model is loaded. */
 function traffic(
   node: Node,
@@ -84,7 +91,7 @@ export function rooflineCost(
   for (const node of graph.nodes()) {
     const c = cost.nodes.get(node.id);
     if (c === undefined || at.absent.has(node.id)) continue;
-    const kind = costKind(node, c);
+    const kind = isBookkeeping(node, shapes) ? "view" : costKind(node, c);
     const dtype = kind === "product" || kind === "attention" ? operandType(graph, shapes, node) : null;
     const input = node.inputs[0];
     const dynamic = DYNAMIC.has(node.op) && input !== null && input !== undefined;
