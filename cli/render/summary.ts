@@ -1,5 +1,6 @@
 import type { BudgetResult, BuildPreview, Plan, Report, SplitBuild, TargetReport } from "../../src/index.ts";
-import { bytes, count, decibel, flops, paint, percent, seconds } from "./format.ts";
+import { estimateText } from "./estimate.ts";
+import { bytes, count, decibel, flops, paint, percent, seconds, time } from "./format.ts";
 import { table } from "./table.ts";
 
 const MORE = 8;
@@ -66,7 +67,7 @@ function componentTable(report: Report): string[] {
 const SIZE = {
   bytes: bytes,
   flops: flops,
-  latency: (s: number) => `${(1e3 * s).toFixed(2)} ms estimated`,
+  latency: (s: number) => `${time(s)} estimated`,
 } as const;
 
 /** How error budgets were split: what was taken, and what each of its passes costs alone. */
@@ -88,6 +89,7 @@ function splitLines(id: string, t: TargetReport): string[] {
     return [
       `error budget ${decibel(split.wanted)} of ${name} on ${id}, ${count(split.builds.length)} builds: ${decibel(taken.measured)}, ${size(taken)} of ${size(split.builds[0]!)}: ${verdict}`,
       ...alone,
+      ...(split.basis === null ? [] : [`  times are estimated: ${split.basis}`]),
     ];
   });
 }
@@ -129,9 +131,7 @@ export function renderSummary(report: Report, out: string): string {
       );
     const { name, estimate } = t.components.reduce((x, y) => (y.bytes.before > x.bytes.before ? y : x));
     if (estimate !== null)
-      extra.push(
-        `${paint("gray", "estimate")} ${id}: ${name} ${(1e3 * estimate.seconds).toFixed(2)} ms a run (${estimate.basis})`,
-      );
+      extra.push(`${paint("gray", "estimate")} ${id}: ${name} ${estimateText(estimate)}`);
     for (const n of t.notes) extra.push(`${paint("gray", "note")} ${id}: ${n}`);
   }
   for (const d of report.diagnostics) extra.push(`${paint("yellow", d.severity)} ${d.code}: ${d.message}`);

@@ -19,7 +19,6 @@ import type { Calibration } from "./calibration.ts";
 import { checkWritten } from "./check.ts";
 import { isSampled, outputRanges } from "./component-fidelity.ts";
 import type { FindInputs } from "./component-inputs.ts";
-import { estimateOf } from "./estimate.ts";
 import type { OnCompileEvent } from "./events.ts";
 import { proveExact } from "./exactness.ts";
 import { flopsOf } from "./flops.ts";
@@ -199,7 +198,7 @@ async function buildOne(
       nodes: { before: countNodes(component.model.graph), after: countNodes(model.graph) },
       flops: before === null || after === null ? null : { before, after },
       shape,
-      estimate: estimateOf(model, target, shape),
+      estimate: check.estimate,
       fidelity: null,
       split: split?.report ?? null,
     },

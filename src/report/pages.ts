@@ -4,7 +4,9 @@ import type { Json } from "../ir/tensor.ts";
 import type { JsonSchema, Pass } from "../passes/pass.ts";
 import { RULES } from "../targets/check/rules/index.ts";
 import type { Rule } from "../targets/check/types.ts";
+import { basisOf } from "../targets/cost/basis.ts";
 import { targets } from "../targets/index.ts";
+import type { Machine } from "../targets/machine.ts";
 import type { FormatSupport, Target } from "../targets/target.ts";
 
 /** Text for one table cell. */
@@ -96,16 +98,41 @@ function integerCell({ integer, integerWhy }: Target): string {
   ].join("; ");
 }
 
-function machineCell({ machine }: Target): string {
-  if (machine === undefined) return "none: no rates are known";
-  const { name, basis, flops, bandwidth, overhead } = machine;
-  const rates = Object.entries(flops).map(([dtype, rate]) => `${rate / 1e9} GFLOP/s in ${dtype}`);
+/** What estimates for a target are made with; variants that stand for another machine have a row of their own. */
+function machineLines(target: Target): string[] {
+  const { machine, variants } = target;
+  if (machine === undefined) return [];
+  const rate = (perSecond: number, unit: string): string =>
+    perSecond >= 1e12 ? `${perSecond / 1e12} T${unit}/s` : `${perSecond / 1e9} G${unit}/s`;
+  const line = (id: string, m: Machine): string[] => [
+    id,
+    m.name,
+    basisOf(m, []).replace(/^[^:]*: /, ""),
+    Object.entries(m.flops)
+      .map(([dtype, r]) => `${dtype} ${rate(r, "FLOP")}`)
+      .join("; "),
+    Object.entries(m.other ?? {})
+      .map(([kind, r]) => `${kind} ${rate(r, "FLOP")}`)
+      .join("; ") || "as products",
+    rate(m.bandwidth, "B"),
+    m.overhead.node === 0 ? "none known" : `${(1e6 * m.overhead.node).toFixed(1)} µs`,
+  ];
+  const own = Object.entries(variants?.of ?? {});
+  const chosen = own.some(([, v]) => v.overrides.machine === machine);
+  const others = (chosen ? [] : own).flatMap(([name, { overrides }]) =>
+    overrides.machine === undefined ? [] : [line(`\`${target.id}:${name}\``, overrides.machine)],
+  );
   return [
-    `of ${name}, ${basis}`,
-    ...rates,
-    `${bandwidth / 1e9} GB/s`,
-    `${(1e6 * overhead.node).toFixed(1)} µs a node`,
-  ].join("; ");
+    "## Estimates",
+    "",
+    "Times are estimated on one machine of the target; ratios carry over to others better than seconds do.",
+    "",
+    mdTable(
+      ["", "machine", "basis", "products", "other arithmetic", "memory", "starting a node"],
+      [line(`\`${target.id}\``, machine), ...others],
+    ),
+    "",
+  ];
 }
 
 /** Data of a limit in one line: `key: value` pairs, lists joined. */
@@ -123,7 +150,7 @@ function variantLines({ id, variants }: Target): string[] {
   const rows = Object.entries(variants.of).map(([name, v]) => [
     `\`${id}:${name}\`${name === variants.default ? " (default)" : ""}`,
     v.title,
-    dataCell(v.overrides),
+    dataCell({ ...v.overrides, ...(v.overrides.machine && { machine: v.overrides.machine.name }) }),
   ]);
   return ["## Variants", "", mdTable(["name", "", "what differs"], rows), ""];
 }
@@ -157,7 +184,6 @@ export function targetPage(target: Target): string {
         ["computes in", target.compute.join(", ")],
         ["alignment", `${target.align.channels} channels, ${target.align.bytes} bytes`],
         ["integer arithmetic", integerCell(target)],
-        ["estimates", machineCell(target)],
         ["weights in codebooks", target.palettes],
         ["zeros in weights", target.sparsity.note],
         ["inputs kept fp32 in half-precision builds", islands.join(", ") || "none"],
@@ -173,6 +199,7 @@ export function targetPage(target: Target): string {
     "",
     mdTable(["operation", "emitted as"], spelling),
     "",
+    ...machineLines(target),
     ...variantLines(target),
     "## What the checker compares with",
     "",

@@ -1,4 +1,5 @@
 import { claims, HALF, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { H100, H100_CLAIMS } from "./machines/nvidia.ts";
 import type { Target } from "./target.ts";
 
 /** onnxruntime's CUDA provider. Nothing here is measured: its claims are read from source. */
@@ -54,6 +55,7 @@ export const cuda: Target = {
   },
   half: HALF,
   align: { channels: 8, bytes: 4096 },
+  machine: H100,
   limits: {
     ...SESSION,
     operators: {
@@ -104,6 +106,7 @@ export const cuda: Target = {
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...H100_CLAIMS,
     ...claims(ORT_SOURCE, "2026-11-23", {
       provider: "prefer_nhwc gives channels-last convolutions without contributed operators",
       opset: "the runtime loads up to opset 26; operators newer than the kernels run on the CPU",

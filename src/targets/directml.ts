@@ -1,4 +1,5 @@
 import { claims, HALF, NODE_UNITS, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { RX_7900_XTX, RX_7900_XTX_CLAIMS } from "./machines/amd.ts";
 import type { Target } from "./target.ts";
 
 const DOCS = "onnxruntime DirectML and Windows ML documentation";
@@ -53,6 +54,7 @@ export const directml: Target = {
   sparsity: { fast: [], note: "kernels are dense: zeros cost time and memory like other weights" },
   half: HALF,
   align: { channels: 8, bytes: 4096 },
+  machine: RX_7900_XTX,
   limits: {
     ...SESSION,
     operators: {
@@ -94,6 +96,7 @@ export const directml: Target = {
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...RX_7900_XTX_CLAIMS,
     ...claims(DOCS, "2026-11-23", {
       provider: "sequential execution without memory pattern; Windows ML ships it beside newer providers",
       opset: "opsets up to 20, with QuantizeLinear and DequantizeLinear of 21",

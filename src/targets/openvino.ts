@@ -1,4 +1,5 @@
 import { claims, FOLDS, HALF, NODE_UNITS, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { LUNAR_LAKE_CLAIMS, LUNAR_LAKE_CPU, LUNAR_LAKE_GPU, LUNAR_LAKE_NPU } from "./machines/intel.ts";
 import type { Overrides, Target } from "./target.ts";
 
 const DOCS = "OpenVINO NPU device page and onnxruntime OpenVINO provider page";
@@ -30,6 +31,7 @@ const processor = (device: string): Overrides => ({
       },
     }),
   },
+  machine: device === "CPU" ? LUNAR_LAKE_CPU : LUNAR_LAKE_GPU,
   limits: {
     operators: {
       standard: { except: ["Attention", "RotaryEmbedding", "TensorScatter", "Col2Im"] },
@@ -90,6 +92,7 @@ export const openvino: Target = {
   },
   half: HALF,
   align: { channels: 16, bytes: 4096 },
+  machine: LUNAR_LAKE_NPU,
   limits: {
     ...SESSION,
     operators: {
@@ -116,6 +119,7 @@ export const openvino: Target = {
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...LUNAR_LAKE_CLAIMS,
     ...claims(DOCS, "2026-11-23", {
       provider:
         "device_type selects the device; enable_qdq_optimizer strips conversions the NPU does not want",

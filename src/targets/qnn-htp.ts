@@ -1,5 +1,5 @@
 import { claims, SESSION_CLAIMS } from "./claims.ts";
-import { HEXAGON_X, HEXAGON_X_CLAIMS } from "./machines.ts";
+import { HEXAGON_X, HEXAGON_X_CLAIMS } from "./machines/qualcomm.ts";
 import { QNN_LIMITS } from "./qnn-htp-limits.ts";
 import type { Target } from "./target.ts";
 

@@ -112,7 +112,16 @@ export interface HalfRules {
 export type Overrides = Partial<
   Pick<
     Target,
-    "title" | "provider" | "opset" | "shapes" | "compute" | "integer" | "integerWhy" | "sparsity" | "half"
+    | "title"
+    | "provider"
+    | "opset"
+    | "shapes"
+    | "compute"
+    | "integer"
+    | "integerWhy"
+    | "sparsity"
+    | "half"
+    | "machine"
   >
 > & {
   readonly formats?: Partial<Target["formats"]>;

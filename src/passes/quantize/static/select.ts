@@ -4,6 +4,7 @@ import { type DimBindings, nodeCost } from "../../../ir/ops/queries.ts";
 import { tensorBytes } from "../../../ir/tensor.ts";
 import { modelBytes } from "../../../ir/weights.ts";
 import { integerGain } from "../../../targets/cost/integer.ts";
+import { AVX2_CORE } from "../../../targets/machines/x64.ts";
 import type { PassContext } from "../../pass.ts";
 import { recordedLengths } from "../../recorded-lengths.ts";
 import { apply, type Setup } from "./apply.ts";
@@ -35,7 +36,7 @@ function gainOf(site: Site, ctx: PassContext, lengths: DimBindings): number | nu
     quantized = (cost.bytesRead - constantBytes(ctx.model.graph, l.node)) / 4;
     if (site.kind === "conv") dequantized += cost.bytesWritten / 4;
   }
-  return integerGain({ flops, quantized, dequantized });
+  return integerGain(ctx.target?.machine ?? AVX2_CORE, { flops, quantized, dequantized });
 }
 
 function db(v: number): number {

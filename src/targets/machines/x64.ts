@@ -1,0 +1,47 @@
+import { claims, measured, ORT_CPU } from "../claims.ts";
+import type { Machine } from "../machine.ts";
+import type { Source } from "../target.ts";
+
+/**
+ * Fitted to profiles of the two bundled networks (bench case `cpu-cost`, which reports how well the estimates rank nodes).
+ * Ratios carry over to other processors better than seconds do. The 8-bit rates are fitted to convolutions of 32 to 320
+ * channels on 4×4 to 16×16 and to products of 128 to 1280 columns with their conversions around them (AVX2 without VNNI,
+ * weights that cannot saturate).
+ */
+export const AVX2_CORE: Machine = {
+  name: "one core of an AVX2 server processor",
+  basis: "measured",
+  flops: { f32: 85e9, i8: 165e9 },
+  other: { attention: 30e9, statistics: 11e9, pointwise: 4e9 },
+  bandwidth: 28e9,
+  overhead: { node: 3.2e-6, view: 3.2e-6 },
+  convert8: 0.5e-9,
+};
+
+/** Cycles a second of the core that the variants with wider vectors stand for: its base frequency. */
+const XEON_HZ = 2.0e9;
+
+/** The same core with and without its matrix unit. What is not a product is taken over from the measured one. */
+const xeon = (unit: string, int8: number): Machine => ({
+  ...AVX2_CORE,
+  name: `one core of a Xeon Platinum 8480+ with ${unit}`,
+  basis: "mixed",
+  flops: { f32: 64 * XEON_HZ, i8: int8 * XEON_HZ },
+});
+
+/** A server core with 8-bit dot products of 512 bits. */
+export const VNNI_CORE = xeon("AVX-512 VNNI", 256);
+/** A server core with a matrix unit. */
+export const AMX_CORE = xeon("AMX", 2048);
+
+/** Where the numbers of these cores are from. */
+export const X64_CLAIMS: readonly Source[] = [
+  ...measured(ORT_CPU, "2026-11-26", {
+    machine:
+      "rates that profiles of the two bundled networks were fitted with; bench case cpu-cost reports how well they rank nodes",
+  }),
+  ...claims("Intel's statements on AMX and Deep Learning Boost, as reported since 2021", "2026-11-26", {
+    machine:
+      "a Sapphire Rapids core does 2048 operations a cycle on 8-bit integers with AMX, and two fused multiply-adds of 512 bits: 256 operations with VNNI and 64 in fp32; 2.0 GHz is the base frequency of a Xeon Platinum 8480+; all else is taken over from the measured core",
+  }),
+];
