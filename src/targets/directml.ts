@@ -1,4 +1,4 @@
-import { claims, HALF, NODE_UNITS, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { claims, HALF, MOVING_UNITS, NODE_UNITS, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
 import { RX_7900_XTX, RX_7900_XTX_CLAIMS } from "./machines/amd.ts";
 import type { Target } from "./target.ts";
 
@@ -43,6 +43,7 @@ export const directml: Target = {
   },
   integer: {
     spelling: "qdq",
+    moves: MOVING_UNITS,
     activations: "u8",
     scales: "constant",
     weightScales: "all",
@@ -105,6 +106,10 @@ export const directml: Target = {
       compute: "arithmetic is done in fp32 and fp16",
       sparsity: "no option reads zeros in weights",
       align: "vendors recommend channels in multiples of 8",
+    }),
+    ...claims(ORT_SOURCE, "2026-11-26", {
+      "integer.moves":
+        "operators that only move data lose their conversions where scale and zero point are one on both sides; other pairs are kept",
     }),
     ...claims(ORT_SOURCE, "2026-11-23", {
       "formats.f16": "kernels of every operator in use take fp16",

@@ -78,6 +78,11 @@ export interface IntegerSupport {
    * the inputs of layers alone and biases in float, and fuses what follows by itself.
    */
   readonly placement?: "around" | "inputs";
+  /**
+   * Of `around`: operators that pass integers on as they are where their inputs and their output have one grid, a Concat
+   * over the union of what it joins; absent: data between conversions is moved in float.
+   */
+  readonly moves?: readonly string[];
   /** Every scale is a power of two. */
   readonly powerOfTwo?: boolean;
   /**

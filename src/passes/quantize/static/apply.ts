@@ -3,6 +3,7 @@ import type { Model } from "../../../ir/graph.ts";
 import { inferShapes } from "../../../ir/infer.ts";
 import { PatchBuilder } from "../../../ir/patch.ts";
 import { importContrib } from "../../fuse/driver.ts";
+import { carryGrids } from "./carry.ts";
 import { type ClockTable, createClock } from "./clock.ts";
 import type { SitePlan } from "./plan.ts";
 import type { Found } from "./sites.ts";
@@ -35,6 +36,7 @@ export function apply(model: Model, plans: readonly SitePlan[], setup: Setup): C
     else writeSiteQdq({ ...writing, form: qdq }, plan);
   const table = clock.emit();
   patch.apply();
+  if (qdq !== null && spelling.moving !== null) carryGrids({ ...spelling.moving, graph }, qdq.domain);
   if (spelling.time === "graphs" && table.bucket !== null)
     model.buckets = { input: timestep!, index: table.bucket, bounds: bounds! };
   if (qdq === null || qdq.domain !== "" || qdq.weightDomain !== "") importContrib(model);
