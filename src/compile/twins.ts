@@ -1,15 +1,39 @@
 import { DiffpressError } from "../diagnostics/index.ts";
 import type { Model } from "../ir/graph.ts";
 import { readModel } from "../ir/onnx/index.ts";
-import { isGraphSet, type Runtime } from "../runtime/index.ts";
+import { isGraphSet, type Runtime, type Session } from "../runtime/index.ts";
 import { CPU_LIMITS } from "../targets/cpu-limits.ts";
 import { plainTwin, twinnedOperators } from "../targets/twin.ts";
 
-/** What a file holds where the runtime refused it and its twin would run; `null` otherwise. */
+/** The twin of a file's model where the runtime refused that and the twin would run; `null` otherwise. */
 async function twinOfRefused(path: string, error: unknown): Promise<Model | null> {
   if (!(error instanceof DiffpressError) || error.code !== "RUNTIME_REJECTED" || isGraphSet(path))
     return null;
   return plainTwin(await readModel(path), CPU_LIMITS);
+}
+
+/** A session that goes on with the twin when the runtime refuses the model only once it runs. */
+function withFallback(session: Session, open: (error: unknown) => Promise<Session | null>): Session {
+  let twin: Promise<Session | null> | null = null;
+  return {
+    ...session,
+    async run(feeds, fetches) {
+      const known = twin === null ? null : await twin;
+      if (known !== null) return await known.run(feeds, fetches);
+      try {
+        return await session.run(feeds, fetches);
+      } catch (e) {
+        twin ??= open(e);
+        const instead = await twin;
+        if (instead === null) throw e;
+        return await instead.run(feeds, fetches);
+      }
+    },
+    async release() {
+      await session.release();
+      await (await twin)?.release();
+    },
+  };
 }
 
 /**
@@ -28,12 +52,16 @@ export function withTwins(runtime: Runtime): Runtime {
         return await runtime.openSession(source, options);
       if (typeof source !== "string")
         return await runtime.openSession(plainTwin(source, CPU_LIMITS) ?? source, options);
-      try {
-        return await runtime.openSession(source, options);
-      } catch (e) {
+      const openTwin = async (e: unknown): Promise<Session | null> => {
         const twin = await twinOfRefused(source, e);
+        return twin === null ? null : await runtime.openSession(twin, options);
+      };
+      try {
+        return withFallback(await runtime.openSession(source, options), openTwin);
+      } catch (e) {
+        const twin = await openTwin(e);
         if (twin === null) throw e;
-        return await runtime.openSession(twin, options);
+        return twin;
       }
     },
   };

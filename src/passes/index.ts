@@ -20,8 +20,10 @@ import { fuseGemm } from "./fuse/fuse-gemm.ts";
 import { fuseGroupNorm } from "./fuse/fuse-group-norm.ts";
 import { fuseLayerNorm } from "./fuse/fuse-layer-norm.ts";
 import { fuseRmsNorm } from "./fuse/fuse-rms-norm.ts";
+import { fuseSplitGelu } from "./fuse/fuse-split-gelu.ts";
 import { linearisePointwise } from "./fuse/linearise-pointwise.ts";
 import { fuseDepthToSpace } from "./fuse/fuse-depth-to-space.ts";
+import { packAttention } from "./fuse/pack-attention.ts";
 import { splitUpsample } from "./fuse/split-upsample.ts";
 import { convertOpset } from "./legalise/convert-opset.ts";
 import { narrowInputs } from "./legalise/narrow-inputs.ts";
@@ -60,6 +62,8 @@ export const passes = [
   fuseRmsNorm,
   fuseActivation,
   fuseAttention,
+  packAttention,
+  fuseSplitGelu,
   fuseGemm,
   fuseAffine,
   linearisePointwise,

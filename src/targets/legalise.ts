@@ -63,6 +63,15 @@ export function finishPlan(target: Target): readonly LegaliseStep[] {
   const steps: LegaliseStep[] = [];
   // After the weights: what recognises a group normalisation looks for its factor and offset.
   if (target.spelling.affine === "BatchNormalization") steps.push(step("fuse-affine"), step("remove-dead"));
+  // These too: what prunes, factors and quantizes looks for layers and feed-forwards as they are.
+  const last: LegaliseStep[] = [];
+  if (target.packedAttention !== undefined)
+    last.push(step("pack-attention", { types: [...target.packedAttention.types] }));
+  if (target.spelling.geglu === "com.microsoft.BiasSplitGelu") {
+    const widths = target.limits.fusedShapes?.splitGeluWidths;
+    last.push(step("fuse-split-gelu", { widths: widths === undefined ? null : [...widths] }));
+  }
+  if (last.length > 0) steps.push(...last, step("remove-dead"));
   if (target.shapes.static) steps.push(step("store-shapes", { strict: true }));
   return steps;
 }

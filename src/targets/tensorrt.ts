@@ -42,6 +42,7 @@ export const tensorrt: Target = {
     groupNorm: "GroupNormalization",
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
+    geglu: "decomposed",
     silu: "decomposed",
     attention: "decomposed",
     rmsNorm: "decomposed",
@@ -106,6 +107,8 @@ export const tensorrt: Target = {
       "spelling.gelu": "Gelu of opset 20 is imported, with its approximation",
       "spelling.silu": "Sigmoid and Mul are fused; operators of com.microsoft are not imported",
       "spelling.rmsNorm": "RMSNormalization is imported, but only from opset 23 on",
+      "spelling.geglu":
+        "Split, Gelu and Mul are imported and fused; operators of com.microsoft are not imported",
       "spelling.affine": "scale layers are fused",
       "limits.operators":
         "QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger and DynamicQuantizeLinear are not imported, nor anything of com.microsoft",

@@ -3,30 +3,47 @@ import type { Model, Node } from "../ir/graph.ts";
 import { inferShapes } from "../ir/infer.ts";
 import { PatchBuilder } from "../ir/patch.ts";
 import type { Limits } from "./limits.ts";
+import { biasSplitGeluInPrimitives } from "./lower/activation.ts";
+import { isPackedAttention, multiHeadAttentionInPrimitives } from "./lower/attention.ts";
+import { nhwcConvThroughConv } from "./lower/conv.ts";
 import { Emit, type Lowering } from "./lower/emit.ts";
 import { contribGroupNormInPrimitives } from "./lower/norm.ts";
 
 /** How an operator that only some providers have is said in standard operators; its reference evaluator. */
 const TWINS: Readonly<Record<string, Lowering>> = {
+  "com.microsoft:BiasSplitGelu": biasSplitGeluInPrimitives,
   "com.microsoft:GroupNorm": contribGroupNormInPrimitives,
+  "com.microsoft:MultiHeadAttention": multiHeadAttentionInPrimitives,
+  "com.microsoft:NhwcConv": nhwcConvThroughConv,
 };
 
 const keyOf = (node: Node): string => (node.domain === "" ? node.op : `${node.domain}:${node.op}`);
 
+/** Whether a provider has no kernel for a node: for its operator, or for the packed form of it. */
+function isStrange(node: Node, here: Limits): boolean {
+  if (here.noKernel?.includes(keyOf(node)) === true) return true;
+  return here.packedAttention === false && node.domain !== "" && isPackedAttention(node);
+}
+
 /** Nodes of a model that the provider described by `here` has no kernel for and that have a twin. */
 function strangers(model: Model, here: Limits): Node[] {
   const found: Node[] = [];
-  for (const node of model.graph.nodes()) {
-    const key = keyOf(node);
-    if (TWINS[key] !== undefined && here.noKernel?.includes(key) === true) found.push(node);
-  }
+  for (const node of model.graph.nodes())
+    if (TWINS[keyOf(node)] !== undefined && isStrange(node, here)) found.push(node);
   return found;
 }
+
+/** What reports call an operator that a provider has no kernel for. */
+const labelOf = (node: Node, here: Limits): string =>
+  here.noKernel?.includes(keyOf(node)) === true ? keyOf(node) : `packed ${keyOf(node)}`;
 
 /** Operators a twin spells out, by name with how many there are; empty when the model runs as it is. */
 export function twinnedOperators(model: Model, here: Limits): ReadonlyMap<string, number> {
   const counts = new Map<string, number>();
-  for (const node of strangers(model, here)) counts.set(keyOf(node), (counts.get(keyOf(node)) ?? 0) + 1);
+  for (const node of strangers(model, here)) {
+    const label = labelOf(node, here);
+    counts.set(label, (counts.get(label) ?? 0) + 1);
+  }
   return counts;
 }
 

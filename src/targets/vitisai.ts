@@ -59,6 +59,7 @@ export const vitisai: Target = {
     groupNorm: "InstanceNormalization",
     layerNorm: "LayerNormalization",
     gelu: "decomposed",
+    geglu: "decomposed",
     silu: "decomposed",
     attention: "decomposed",
     rmsNorm: "decomposed",

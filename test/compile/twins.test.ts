@@ -10,6 +10,17 @@ const dir = mkdtempSync(join(tmpdir(), "diffpress-twins-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 const out = join(dir, "build");
 const IDS = ["cuda", "directml"];
+/** Feed-forwards of the fixture that become one operator: its widths have no CUDA kernel. */
+const GATED = { cuda: 0, directml: 7 };
+/** What each build has that the CPU provider does not run, in the order of the graph. */
+const STRANGE = {
+  cuda: ["com.microsoft:GroupNorm", "packed com.microsoft:MultiHeadAttention"],
+  directml: [
+    "com.microsoft:GroupNorm",
+    "packed com.microsoft:MultiHeadAttention",
+    "com.microsoft:BiasSplitGelu",
+  ],
+};
 let report: Report;
 
 beforeAll(async () => {
@@ -31,23 +42,34 @@ describe.each(IDS)("a build for %s", (id) => {
     for (const c of report.targets[id]!.checks)
       expect(c.findings.filter((f) => f.severity === "reject")).toEqual([]);
   });
+  it("packs attention and gates feed-forwards in one operator where the kernels do", async () => {
+    const model = await readModel(join(out, id, "unet/model.onnx"));
+    const nodes = [...model.graph.nodes()];
+    const attention = nodes.filter((n) => n.op === "MultiHeadAttention");
+    expect(attention).toHaveLength(14);
+    // Half of them are cross-attention, which keeps its query apart.
+    expect(attention.filter((n) => (n.inputs[1] ?? null) === null)).toHaveLength(7);
+    expect(attention.filter((n) => (n.inputs[2] ?? null) !== null)).toEqual([]);
+    const gated = nodes.filter((n) => n.op === "BiasSplitGelu").length;
+    expect(gated).toBe(GATED[id as keyof typeof GATED]);
+  });
   it("is proven and judged all the same, and says by what", () => {
     const t = report.targets[id]!;
     expect(t.exactness.map((e) => e.component)).toEqual(["text_encoder", "unet"]);
     for (const e of t.exactness) expect(e.error).toBeLessThan(1e-5);
     expect(t.fidelity!.sqnrWorst).toBeGreaterThan(50);
-    expect(t.notes.join("\n")).toMatch(/unet: no CPU kernel for com\.microsoft:GroupNorm.*twin/);
+    expect(t.notes.join("\n")).toMatch(/unet: no CPU kernel for com\.microsoft:GroupNorm, packed .*twin/);
     expect(t.notes.join("\n")).not.toMatch(/does not run|not verified|not proven/);
   });
   it("has a self-test that runs here as the twin", async () => {
     const build = JSON.parse(readFileSync(join(out, id, "build.json"), "utf8")) as BuildFile;
     const unet = build.components.find((c) => c.name === "unet")!;
     expect(unet.selfTest).toMatchObject({
-      twin: ["com.microsoft:GroupNorm"],
-      reference: expect.stringContaining("com.microsoft:GroupNorm in standard operators"),
+      twin: STRANGE[id as keyof typeof STRANGE],
+      reference: expect.stringContaining("in standard operators"),
     });
     const result = await selfTest(join(out, id));
     expect(result.passed, JSON.stringify(result)).toBe(true);
-    expect(result.components.map((c) => c.twin)).toEqual([[], ["com.microsoft:GroupNorm"]]);
+    expect(result.components.map((c) => c.twin)).toEqual([[], STRANGE[id as keyof typeof STRANGE]]);
   });
 });

@@ -25,6 +25,7 @@ function claimed(t: Target): string[] {
     "sparsity",
     "half",
     "align",
+    ...(t.packedAttention === undefined ? [] : ["packedAttention"]),
     ...(t.machine === undefined ? [] : ["machine"]),
     ...new Set(
       [t.limits, ...Object.values(t.variants?.of ?? {}).map((v) => v.overrides.limits ?? {})].flatMap((l) =>
