@@ -11,6 +11,7 @@ import { attentionShapes, factorizeShapes } from "./factorize-shapes.ts";
 import { fusedOperators } from "./fused-operators.ts";
 import { guards } from "./guards.ts";
 import { hybrids } from "./hybrids.ts";
+import { integerSpeed } from "./integer-speed.ts";
 import { linalg } from "./linalg.ts";
 import { mixedPrecision } from "./mixed-precision.ts";
 import { onnxsim } from "./onnxsim.ts";
@@ -49,6 +50,7 @@ export const cases: readonly BenchCase[] = [
   quantize4bit,
   agreement,
   fusedOperators,
+  integerSpeed,
   vaeFormats,
   mixedPrecision,
   outputCorrection,

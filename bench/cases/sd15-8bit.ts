@@ -1,4 +1,3 @@
-
 import type { Fidelity } from "../../src/report/types.ts";
 import { build, reportIn } from "../lib/build.ts";
 import type { BenchCase, BenchContext, CaseResult } from "../lib/case.ts";

@@ -1,5 +1,5 @@
-import { prepare } from "../../src/compile/prepare.ts";
 import type { PlannedPass } from "../../src/compile/plan.ts";
+import { prepare } from "../../src/compile/prepare.ts";
 import { cloneModel } from "../../src/ir/clone.ts";
 import type { Model } from "../../src/ir/graph.ts";
 import { fileReader } from "../../src/ir/onnx/index.ts";
