@@ -1,23 +1,46 @@
 import { DiffpressError } from "../diagnostics/index.ts";
 import type { Model } from "../ir/graph.ts";
 import { readModel } from "../ir/onnx/index.ts";
-import { isGraphSet, type Runtime } from "../runtime/index.ts";
+import {
+  isGraphSet,
+  openGraphSet,
+  type Runtime,
+  type Session,
+  type SessionOptions,
+} from "../runtime/index.ts";
 import { CPU_LIMITS } from "../targets/cpu-limits.ts";
 import { plainTwin, twinnedOperators } from "../targets/twin.ts";
 
-/** What a file holds where the runtime refused it and its twin would run; `null` otherwise. */
-async function twinOfRefused(path: string, error: unknown): Promise<Model | null> {
-  if (!(error instanceof DiffpressError) || error.code !== "RUNTIME_REJECTED" || isGraphSet(path))
-    return null;
-  return plainTwin(await readModel(path), CPU_LIMITS);
+/** Whether the runtime refused a model that its twin may run in the place of. */
+const isRefusal = (error: unknown): boolean =>
+  error instanceof DiffpressError && error.code === "RUNTIME_REJECTED";
+
+/** A model that ran as its twin: its file, or the name of its graph, and the operators that had no kernel. */
+export interface Twinned {
+  readonly model: string;
+  readonly operators: readonly string[];
 }
 
 /**
  * A runtime that runs the plain twin of a model in its place where the model has operators without a CPU kernel: builds
  * for other devices are observed, judged and proven by what they say. Names of values and results are the model's own.
- * Sessions of other providers are opened as they are.
+ * Sessions of other providers are opened as they are. `onTwin` is told of every session that is a twin's.
  */
-export function withTwins(runtime: Runtime): Runtime {
+export function withTwins(runtime: Runtime, onTwin: (twinned: Twinned) => void = () => {}): Runtime {
+  const twinOf = (model: Model): Model | null => {
+    const twin = plainTwin(model, CPU_LIMITS);
+    if (twin !== null) onTwin({ model: model.path ?? model.graph.name, operators: twinnedHere(model) });
+    return twin;
+  };
+  const openFile = async (path: string, options?: SessionOptions): Promise<Session> => {
+    try {
+      return await runtime.openSession(path, options);
+    } catch (e) {
+      const twin = isRefusal(e) ? twinOf(await readModel(path)) : null;
+      if (twin === null) throw e;
+      return await runtime.openSession(twin, options);
+    }
+  };
   return {
     ...runtime,
     get stats() {
@@ -26,15 +49,10 @@ export function withTwins(runtime: Runtime): Runtime {
     async openSession(source, options) {
       if (source instanceof Uint8Array || (options?.provider ?? "cpu") !== "cpu")
         return await runtime.openSession(source, options);
-      if (typeof source !== "string")
-        return await runtime.openSession(plainTwin(source, CPU_LIMITS) ?? source, options);
-      try {
-        return await runtime.openSession(source, options);
-      } catch (e) {
-        const twin = await twinOfRefused(source, e);
-        if (twin === null) throw e;
-        return await runtime.openSession(twin, options);
-      }
+      if (typeof source !== "string") return await runtime.openSession(twinOf(source) ?? source, options);
+      return isGraphSet(source)
+        ? await openGraphSet(source, options, openFile)
+        : await openFile(source, options);
     },
   };
 }

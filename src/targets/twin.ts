@@ -1,7 +1,9 @@
 import { cloneModel } from "../ir/clone.ts";
-import type { Model, Node } from "../ir/graph.ts";
+import type { DType } from "../ir/dtype.ts";
+import type { Graph, Model, Node, ValueId } from "../ir/graph.ts";
 import { inferShapes } from "../ir/infer.ts";
 import { PatchBuilder } from "../ir/patch.ts";
+import { castTensor } from "../runtime/kernels/cast.ts";
 import type { Limits } from "./limits.ts";
 import { Emit, type Lowering } from "./lower/emit.ts";
 import { contribGroupNormInPrimitives } from "./lower/norm.ts";
@@ -11,6 +13,16 @@ const TWINS: Readonly<Record<string, Lowering>> = {
   "com.microsoft:GroupNorm": contribGroupNormInPrimitives,
 };
 
+/** Types of stored weights, and wider ones that hold each of their numbers exactly. */
+const WIDER: Partial<Record<DType, DType>> = { f4e2m1: "f8e4m3fn" };
+
+/** The wider type of a weight that is dequantized from one nothing computes with here; `null` for other nodes. */
+function widerFor(graph: Graph, node: Node, here: Limits): DType | null {
+  if (node.op !== "DequantizeLinear") return null;
+  const type = graph.constant(node.inputs[0] ?? null)?.dtype;
+  return type !== undefined && here.noKernelTypes?.includes(type) === true ? (WIDER[type] ?? null) : null;
+}
+
 const keyOf = (node: Node): string => (node.domain === "" ? node.op : `${node.domain}:${node.op}`);
 
 /** Nodes of a model that the provider described by `here` has no kernel for and that have a twin. */
@@ -18,21 +30,31 @@ function strangers(model: Model, here: Limits): Node[] {
   const found: Node[] = [];
   for (const node of model.graph.nodes()) {
     const key = keyOf(node);
-    if (TWINS[key] !== undefined && here.noKernel?.includes(key) === true) found.push(node);
+    const spelled = TWINS[key] !== undefined && here.noKernel?.includes(key) === true;
+    if (spelled || widerFor(model.graph, node, here) !== null) found.push(node);
   }
   return found;
+}
+
+/** What has no kernel about a node: its operator, and the type where that is the reason. */
+function strangeness({ graph }: Model, node: Node): string {
+  const key = keyOf(node);
+  return TWINS[key] === undefined ? `${key} of ${graph.constant(node.inputs[0] ?? null)?.dtype}` : key;
 }
 
 /** Operators a twin spells out, by name with how many there are; empty when the model runs as it is. */
 export function twinnedOperators(model: Model, here: Limits): ReadonlyMap<string, number> {
   const counts = new Map<string, number>();
-  for (const node of strangers(model, here)) counts.set(keyOf(node), (counts.get(keyOf(node)) ?? 0) + 1);
+  for (const node of strangers(model, here)) {
+    const what = strangeness(model, node);
+    counts.set(what, (counts.get(what) ?? 0) + 1);
+  }
   return counts;
 }
 
 /**
  * The plain twin of a model: a copy in which operators without a kernel on the provider described by `here` are written
- * in standard ones of the same meaning. Every value of the model is in the twin too, by id and name. `null` when there is
+ * in standard ones of the same meaning, and weights of a type it does not read in a wider one. Every value of the model is in the twin too, by id and name. `null` when there is
  * nothing to write out; what cannot be written out stays, and the runtime will say so.
  */
 export function plainTwin(model: Model, here: Limits): Model | null {
@@ -42,7 +64,17 @@ export function plainTwin(model: Model, here: Limits): Model | null {
   const shapes = inferShapes(twin);
   const opset = twin.opsets.get("") ?? 1;
   const patch = new PatchBuilder(graph, "plain-twin");
+  const widened = new Map<ValueId, ValueId>();
   for (const node of strangers(twin, here)) {
+    const wider = widerFor(graph, node, here);
+    if (wider !== null) {
+      const [stored, ...rest] = node.inputs as [ValueId, ...(ValueId | null)[]];
+      const constant = castTensor(graph.constant(stored)!, wider);
+      const data = widened.get(stored) ?? patch.constant(constant, `${graph.value(stored).name}/${wider}`);
+      widened.set(stored, data);
+      patch.replace(node, { inputs: [data, ...rest] });
+      continue;
+    }
     const made = TWINS[keyOf(node)]!(new Emit({ graph, node, shapes, patch, opset }));
     if (typeof made === "object") continue;
     // An Identity hands the result to the old output, so that whoever observes or compares values still finds it.
