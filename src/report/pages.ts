@@ -114,8 +114,10 @@ function machineLines(target: Target): string[] {
     Object.entries(m.other ?? {})
       .map(([kind, r]) => `${kind} ${rate(r, "FLOP")}`)
       .join("; ") || "as products",
-    rate(m.bandwidth, "B"),
-    m.overhead.node === 0 ? "none known" : `${(1e6 * m.overhead.node).toFixed(1)} µs`,
+    `${rate(m.bandwidth, "B")}${m.weightBandwidth === undefined ? "" : `; constants ${rate(m.weightBandwidth, "B")}`}`,
+    m.overhead.node === 0
+      ? "none known"
+      : `${1e6 * m.overhead.node} µs${m.overhead.attention === undefined ? "" : `; fused attention ${1e6 * m.overhead.attention} µs`}`,
   ];
   const own = Object.entries(variants?.of ?? {});
   const chosen = own.some(([, v]) => v.overrides.machine === machine);

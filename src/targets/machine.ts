@@ -25,11 +25,18 @@ export interface Machine {
     readonly statistics?: number;
     /** Everything else that computes; absent: like products in fp32. */
     readonly pointwise?: number;
+    /** Elementwise functions that are sums of many terms, such as Erf and Sin; absent: like everything else. */
+    readonly functions?: number;
   };
   /** Bytes a second. */
   readonly bandwidth: number;
-  /** Seconds to start a node that computes or moves something, and one that only renames what is in memory. */
-  readonly overhead: { readonly node: number; readonly view: number };
+  /** Bytes a second of constants, which no node before has left in a cache; absent: like everything else. */
+  readonly weightBandwidth?: number;
+  /**
+   * Seconds to start a node that computes or moves something, one that only renames what is in memory, and attention as
+   * one operator, which may start several kernels (absent: like other nodes).
+   */
+  readonly overhead: { readonly node: number; readonly view: number; readonly attention?: number };
   /**
    * Seconds per element that an activation costs on its way into or out of 8 bits, layout changes included; absent: what
    * its bytes take.

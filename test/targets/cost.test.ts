@@ -37,7 +37,7 @@ describe("rooflineCost", () => {
     const bounds = [...m.graph.nodes()].map((n) => [n.name, found.nodes.get(n.id)!.bound]);
     expect(bounds).toEqual([
       ["conv", "arithmetic"],
-      ["relu", "memory"],
+      ["relu", "arithmetic"],
       ["move", "memory"],
       ["view", "overhead"],
       ["mean", "memory"],
@@ -113,6 +113,31 @@ describe("rooflineCost on the measured processor", () => {
       [...byName.values()].reduce((a, b) => a + b, 0),
       12,
     );
+  });
+
+  it("reads weights slower than activations, and starts fused attention with several kernels", () => {
+    const b = new ModelBuilder({ opset: 17 });
+    const x = b.input("x", "f32", [1, 1024]);
+    const w = b.constant(f32Tensor(new Float32Array(1024 * 1024), [1024, 1024]));
+    const y = b.node("MatMul", [x, w], {}, { name: "thin" });
+    const row = b.input("row", "f32", [1, 1, 64]);
+    const fused = b.node(
+      "MultiHeadAttention",
+      [row, row, row],
+      { num_heads: 1 },
+      { domain: "com.microsoft", name: "fused" },
+    );
+    b.output(y, "y", { kind: "tensor", dtype: "f32", shape: [1, 1024] });
+    const m = b.output(fused, "z", { kind: "tensor", dtype: "f32", shape: [1, 1, 64] }).build();
+    const byName = named(m);
+    const { overhead, bandwidth, weightBandwidth } = AVX2_CORE;
+    const read = (4 * 1024 * 1024) / weightBandwidth! + (8 * 1024) / bandwidth;
+    expect(byName.get("thin")).toBeCloseTo(overhead.node + read, 9);
+    expect(byName.get("fused")).toBeGreaterThan(overhead.attention!);
+    expect(byName.get("fused")).toBeLessThan(overhead.attention! + 1e-6);
+    const gpu = rooflineCost(m, target("cuda"))!;
+    const thin = [...gpu.nodes.values()][0]!;
+    expect(thin.seconds).toBeCloseTo(thin.bytes / target("cuda").machine!.bandwidth, 12);
   });
 
   it("takes symbolic lengths from bindings, and counts nothing for nodes that stay open", () => {

@@ -27,7 +27,8 @@ export function layerSeconds(
   form: LayerForm,
 ): number {
   const machine = target.machine!;
-  const packed: NodeWork = { ...work, bytes: work.bytes - weightBytes + form.bytes };
+  const more = form.bytes - weightBytes;
+  const packed: NodeWork = { ...work, bytes: work.bytes + more, weights: work.weights + more };
   switch (form.spelling) {
     case "float":
     case "f16":
@@ -45,6 +46,7 @@ export function layerSeconds(
         kind: "pointwise",
         flops: weightBytes / 4,
         bytes: form.bytes + weightBytes,
+        weights: form.bytes,
         dtype: null,
       });
       return nodeEstimate(machine, work).seconds + widen.seconds;

@@ -9,6 +9,8 @@ export interface Loaded {
   readonly absent: ReadonlySet<NodeId>;
   /** Bytes of values that kernels read or write in another form than the graph says. */
   readonly bytes: ReadonlyMap<ValueId, number>;
+  /** Values that are constants by then. */
+  readonly constants: ReadonlySet<ValueId>;
 }
 
 const isConversion = ({ op }: Node): boolean => op === "DequantizeLinear" || op === "QuantizeLinear";
@@ -29,10 +31,11 @@ export function loaded(
   const absent = new Set<NodeId>();
   const bytes = new Map<ValueId, number>();
   const known = new Set<ValueId>();
+  for (const v of graph.values()) if (graph.constant(v.id) !== null) known.add(v.id);
   const take = (id: ValueId): number => bytes.get(id) ?? size(id) ?? 0;
   for (const node of graph.nodes()) {
     const inputs = node.inputs.filter((i) => i !== null);
-    const constant = inputs.every((i) => known.has(i) || graph.constant(i) !== null);
+    const constant = inputs.every((i) => known.has(i));
     const [out] = node.outputs;
     if (isConversion(node)) {
       if (!typed) continue;
@@ -53,7 +56,7 @@ export function loaded(
     if (narrow !== undefined && isLayout(node) && out !== null && out !== undefined) bytes.set(out, narrow);
   }
   if (typed) narrowResults(graph, bytes, take);
-  return { absent, bytes };
+  return { absent, bytes, constants: known };
 }
 
 /** What only QuantizeLinear reads is written in its type. */

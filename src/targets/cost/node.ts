@@ -7,8 +7,9 @@ export interface NodeWork {
   readonly kind: CostKind;
   /** Operations; a multiply-add is 2. */
   readonly flops: number;
-  /** Bytes read and written. */
+  /** Bytes read and written, and those among them that are constants. */
   readonly bytes: number;
+  readonly weights: number;
   /** Type of the operands of a product; `null` for other kinds and where it is unknown. */
   readonly dtype: DType | null;
   /** Activation elements that the node itself converts to 8 bits before it multiplies. */
@@ -51,8 +52,12 @@ function rateOf(machine: Machine, { kind, dtype }: NodeWork): number | null {
     case "product":
       return productRate(machine, dtype);
     case "attention":
+    case "fusedAttention":
       return machine.other?.attention ?? productRate(machine, dtype);
-    default:
+    case "functions":
+      return machine.other?.functions ?? machine.other?.pointwise ?? productRate(machine, "f32");
+    case "statistics":
+    case "pointwise":
       return machine.other?.[kind] ?? productRate(machine, "f32");
   }
 }
@@ -67,10 +72,12 @@ export function counted(machine: Machine, work: NodeWork): boolean {
  * and Patterson, 2009), and what it converts.
  */
 export function nodeEstimate(machine: Machine, work: NodeWork): NodeEstimate {
-  const { node, view } = machine.overhead;
+  const { view, attention } = machine.overhead;
   if (work.kind === "view") return { seconds: view, bound: "overhead" };
+  const node = (work.kind === "fusedAttention" ? attention : undefined) ?? machine.overhead.node;
   const rate = rateOf(machine, work);
-  const memory = work.bytes / machine.bandwidth;
+  const { bandwidth, weightBandwidth = bandwidth } = machine;
+  const memory = (work.bytes - work.weights) / bandwidth + work.weights / weightBandwidth;
   const arithmetic = rate === null ? 0 : work.flops / rate;
   const busy = Math.max(memory, arithmetic) + convertSeconds(machine, work.converted ?? 0);
   const bound = node > busy ? "overhead" : memory > arithmetic ? "memory" : "arithmetic";

@@ -5,8 +5,9 @@ import { nodeEstimate } from "./node.ts";
 export interface ProductWork {
   /** Operations; a multiply-add is 2. */
   readonly flops: number;
-  /** Bytes read and written, the weight's included. */
+  /** Bytes read and written, and those among them that are the weight's. */
   readonly bytes: number;
+  readonly weights: number;
 }
 
 /**

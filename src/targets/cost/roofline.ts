@@ -1,10 +1,10 @@
 import { type GraphCost, graphCost } from "../../ir/cost.ts";
 import type { DType } from "../../ir/dtype.ts";
-import type { Graph, Model, Node, NodeId } from "../../ir/graph.ts";
+import type { Graph, Model, Node, NodeId, ValueId } from "../../ir/graph.ts";
 import { type InferredShapes, inferShapes } from "../../ir/infer.ts";
 import { type DimBindings, type NodeCost, valueBytes } from "../../ir/ops/queries.ts";
 import type { Target } from "../target.ts";
-import { costKind } from "./kind.ts";
+import { type CostKind, costKind } from "./kind.ts";
 import { type Loaded, loaded } from "./load.ts";
 import { counted, type NodeEstimate, nodeEstimate, type NodeWork } from "./node.ts";
 
@@ -26,6 +26,9 @@ export interface Roofline {
 
 /** Products that round their float input to 8 bits while they run, and multiply integers. */
 const DYNAMIC: ReadonlySet<string> = new Set(["DynamicQuantizeMatMul"]);
+
+/** Kinds whose operands have a type that a machine has a rate for. */
+const PRODUCTS: ReadonlySet<CostKind> = new Set(["product", "attention", "fusedAttention"]);
 
 /** Passes over an activation that is quantized while the layer runs: one for its range, one to round it. */
 export const LOOKS = 2;
@@ -50,20 +53,22 @@ function isBookkeeping(node: Node, shapes: InferredShapes): boolean {
   );
 }
 
-/** Bytes a node reads and writes once the model is loaded. */
+/** Bytes a node reads and writes once the model is loaded, and those among them that are constants. */
 function traffic(
   node: Node,
   cost: NodeCost,
   at: Loaded,
-  size: (id: NonNullable<Node["inputs"][number]>) => number | null,
-): number {
-  let bytes = cost.bytesRead + cost.bytesWritten;
+  size: (id: ValueId) => number | null,
+): Pick<NodeWork, "bytes" | "weights"> {
+  let [bytes, weights] = [cost.bytesRead + cost.bytesWritten, 0];
   for (const id of [...node.inputs, ...node.outputs]) {
     if (id === null) continue;
     const narrow = at.bytes.get(id);
-    if (narrow !== undefined) bytes += narrow - (size(id) ?? narrow);
+    const whole = size(id) ?? 0;
+    if (narrow !== undefined) bytes += narrow - whole;
+    if (at.constants.has(id)) weights += narrow ?? whole;
   }
-  return bytes;
+  return { bytes, weights };
 }
 
 /**
@@ -82,7 +87,7 @@ export function rooflineCost(
   const bindings = options.bindings ?? {};
   const shapes = inferShapes(model, { graph, bindings });
   const cost = graphCost(model, { bindings, graph, shapes });
-  const size = (id: Parameters<typeof valueBytes>[1]): number | null => valueBytes(shapes, id, bindings);
+  const size = (id: ValueId): number | null => valueBytes(shapes, id, bindings);
   const at = loaded(graph, { typed: target.integer?.spelling === "qdq", size });
   const nodes = new Map<NodeId, NodeWork & NodeEstimate>();
   const flops = new Map<DType, number>();
@@ -92,13 +97,13 @@ export function rooflineCost(
     const c = cost.nodes.get(node.id);
     if (c === undefined || at.absent.has(node.id)) continue;
     const kind = isBookkeeping(node, shapes) ? "view" : costKind(node, c);
-    const dtype = kind === "product" || kind === "attention" ? operandType(graph, shapes, node) : null;
+    const dtype = PRODUCTS.has(kind) ? operandType(graph, shapes, node) : null;
     const input = node.inputs[0];
     const dynamic = DYNAMIC.has(node.op) && input !== null && input !== undefined;
     const work: NodeWork = {
       kind,
       flops: c.flops,
-      bytes: traffic(node, c, at, size),
+      ...traffic(node, c, at, size),
       dtype,
       ...(dynamic && { converted: (LOOKS * (size(input) ?? 0)) / 4 }),
     };

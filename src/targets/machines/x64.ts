@@ -3,19 +3,21 @@ import type { Machine } from "../machine.ts";
 import type { Source } from "../target.ts";
 
 /**
- * Fitted to profiles of the two bundled networks (bench case `cpu-cost`, which reports how well the estimates rank nodes).
- * Ratios carry over to other processors better than seconds do. The 8-bit rates are fitted to convolutions of 32 to 320
- * channels on 4×4 to 16×16 and to products of 128 to 1280 columns with their conversions around them (AVX2 without VNNI,
- * weights that cannot saturate).
+ * Fitted to profiles of the bundled U-Net; the bundled transformer, which nothing is fitted to, shows how far the table
+ * carries (bench case `cpu-cost` reports how well the estimates rank nodes of both). Ratios carry over to other processors
+ * better than seconds do. 8-bit products and conversions keep the ratio to fp32 products they were fitted with, on
+ * convolutions of 32 to 320 channels on 4×4 to 16×16 and products of 128 to 1280 columns with their conversions around
+ * them (AVX2 without VNNI, weights that cannot saturate).
  */
 export const AVX2_CORE: Machine = {
   name: "one core of an AVX2 server processor",
   basis: "measured",
-  flops: { f32: 85e9, i8: 165e9 },
-  other: { attention: 30e9, statistics: 11e9, pointwise: 4e9 },
-  bandwidth: 28e9,
-  overhead: { node: 3.2e-6, view: 3.2e-6 },
-  convert8: 0.5e-9,
+  flops: { f32: 57e9, i8: 110.6e9 },
+  other: { attention: 31e9, statistics: 17e9, pointwise: 3.3e9, functions: 0.95e9 },
+  bandwidth: 39e9,
+  weightBandwidth: 9.9e9,
+  overhead: { node: 4.25e-6, view: 3.9e-6, attention: 16e-6 },
+  convert8: 0.746e-9,
 };
 
 /** Cycles a second of the core that the variants with wider vectors stand for: its base frequency. */
@@ -38,7 +40,7 @@ export const AMX_CORE = xeon("AMX", 2048);
 export const X64_CLAIMS: readonly Source[] = [
   ...measured(ORT_CPU, "2026-11-26", {
     machine:
-      "rates that profiles of the two bundled networks were fitted with; bench case cpu-cost reports how well they rank nodes",
+      "rates fitted to profiles of the bundled U-Net and tried on the bundled transformer; bench case cpu-cost reports how well they rank nodes; 8-bit rates keep the ratio to fp32 that they were fitted with",
   }),
   ...claims("Intel's statements on AMX and Deep Learning Boost, as reported since 2021", "2026-11-26", {
     machine:
