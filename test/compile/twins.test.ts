@@ -66,7 +66,11 @@ describe.each(IDS)("a build for %s", (id) => {
     const how = { effort: "quick", steps: 3, seeds: 1 } as const;
     const folder = join(out, id);
     const result = await verify(PIPELINE, folder, how);
-    const operators = ["com.microsoft:GroupNorm", "packed com.microsoft:MultiHeadAttention"];
+    const operators = [
+      "com.microsoft:GroupNorm",
+      "packed com.microsoft:MultiHeadAttention",
+      ...(GATED[id as keyof typeof GATED] > 0 ? ["com.microsoft:BiasSplitGelu"] : []),
+    ];
     expect(result.twins).toEqual([{ model: join(folder, "unet/model.onnx"), operators }]);
     if (result.kind !== "trajectory") throw new Error("not sampled");
     expect(result.settings[0]!.sqnr.worst.sqnr).toBeGreaterThan(50);
