@@ -7,6 +7,7 @@ import { cpuCostCase } from "./cpu-cost.ts";
 import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
 import { attentionShapes, factorizeShapes } from "./factorize-shapes.ts";
+import { formats } from "./formats.ts";
 import { guards } from "./guards.ts";
 import { hybrids } from "./hybrids.ts";
 import { linalg } from "./linalg.ts";
@@ -56,6 +57,7 @@ export const cases: readonly BenchCase[] = [
   pruneShapes,
   hybrids,
   targetsCase,
+  formats,
   guards,
   skeletonInspect,
   checkSkeletons,
