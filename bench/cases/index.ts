@@ -9,6 +9,7 @@ import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
 import { attentionShapes, factorizeShapes } from "./factorize-shapes.ts";
 import { fusedOperators } from "./fused-operators.ts";
+import { formats } from "./formats.ts";
 import { guards } from "./guards.ts";
 import { hybrids } from "./hybrids.ts";
 import { integerSpeed } from "./integer-speed.ts";
@@ -64,6 +65,7 @@ export const cases: readonly BenchCase[] = [
   targetsCase,
   webgpuCase,
   browserCase,
+  formats,
   guards,
   skeletonInspect,
   checkSkeletons,

@@ -27,7 +27,8 @@ export function apply(model: Model, plans: readonly SitePlan[], setup: Setup): C
   const patch = new PatchBuilder(graph, "quantize-static");
   const timestep = found.anatomy.inputs.find((i) => i.role === "timestep")?.value ?? null;
   const timesteps = statistics.calls.map((c) => c.timestep);
-  const clock = createClock({ graph, patch, timestep, timesteps, bounds });
+  const opset = model.opsets.get("") ?? 1;
+  const clock = createClock({ graph, patch, timestep, timesteps, bounds, opset });
   const shapes = inferShapes(model);
   const { qdq } = spelling;
   const writing = { graph, shapes, patch, clock };
