@@ -9,7 +9,7 @@ import { seededFeeds } from "../lib/feeds.ts";
 import { nodeSeconds, rankCorrelation } from "../lib/profile.ts";
 import { TRAINED } from "./shapes.ts";
 
-const RUNS = 60;
+const RUNS = 300;
 
 /** Estimates of the CPU cost table against onnxruntime's profile, node by node. */
 export const cpuCostCase: BenchCase = {

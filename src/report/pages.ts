@@ -98,6 +98,16 @@ function integerCell({ integer, integerWhy }: Target): string {
   ].join("; ");
 }
 
+function startCell({ overhead: { node, attention, row } }: Machine): string {
+  if (node === 0) return "none known";
+  const us = (s: number): string => `${Number((1e6 * s).toPrecision(3))} µs`;
+  return [
+    us(node),
+    ...(attention === undefined ? [] : [`fused attention ${us(attention)}`]),
+    ...(row === undefined ? [] : [`each normalised row ${us(row)}`]),
+  ].join("; ");
+}
+
 /** What estimates for a target are made with; variants that stand for another machine have a row of their own. */
 function machineLines(target: Target): string[] {
   const { machine, variants } = target;
@@ -115,9 +125,7 @@ function machineLines(target: Target): string[] {
       .map(([kind, r]) => `${kind} ${rate(r, "FLOP")}`)
       .join("; ") || "as products",
     `${rate(m.bandwidth, "B")}${m.weightBandwidth === undefined ? "" : `; constants ${rate(m.weightBandwidth, "B")}`}`,
-    m.overhead.node === 0
-      ? "none known"
-      : `${1e6 * m.overhead.node} µs${m.overhead.attention === undefined ? "" : `; fused attention ${1e6 * m.overhead.attention} µs`}`,
+    startCell(m),
   ];
   const own = Object.entries(variants?.of ?? {});
   const chosen = own.some(([, v]) => v.overrides.machine === machine);

@@ -33,10 +33,16 @@ export interface Machine {
   /** Bytes a second of constants, which no node before has left in a cache; absent: like everything else. */
   readonly weightBandwidth?: number;
   /**
-   * Seconds to start a node that computes or moves something, one that only renames what is in memory, and attention as
-   * one operator, which may start several kernels (absent: like other nodes).
+   * Seconds to start a node that computes or moves something, one that only renames what is in memory, attention as one
+   * operator, which may start several kernels (absent: like other nodes), and each row of a layer normalisation (absent:
+   * none).
    */
-  readonly overhead: { readonly node: number; readonly view: number; readonly attention?: number };
+  readonly overhead: {
+    readonly node: number;
+    readonly view: number;
+    readonly attention?: number;
+    readonly row?: number;
+  };
   /**
    * Seconds per element that an activation costs on its way into or out of 8 bits, layout changes included; absent: what
    * its bytes take.

@@ -140,6 +140,19 @@ describe("rooflineCost on the measured processor", () => {
     expect(thin.seconds).toBeCloseTo(thin.bytes / target("cuda").machine!.bandwidth, 12);
   });
 
+  it("adds what each row of a layer normalisation takes", () => {
+    const normalised = (rows: number, width: number): number => {
+      const b = new ModelBuilder({ opset: 17 });
+      const x = b.input("x", "f32", [rows, width]);
+      const one = b.constant(f32Tensor(new Float32Array(width).fill(1), [width]));
+      const y = b.node("LayerNormalization", [x, one], {}, { name: "norm" });
+      const m = b.output(y, "y", { kind: "tensor", dtype: "f32", shape: [rows, width] }).build();
+      return named(m).get("norm")!;
+    };
+    const more = normalised(128, 64) - normalised(64, 128);
+    expect(more).toBeCloseTo(64 * AVX2_CORE.overhead.row!, 9);
+  });
+
   it("takes symbolic lengths from bindings, and counts nothing for nodes that stay open", () => {
     const open = rooflineCost(model("n"), cpu)!;
     expect(open.open).toHaveLength(5);

@@ -12,6 +12,8 @@ export interface NodeWork {
   readonly weights: number;
   /** Type of the operands of a product; `null` for other kinds and where it is unknown. */
   readonly dtype: DType | null;
+  /** Rows that are normalised one by one. */
+  readonly rows?: number;
   /** Activation elements that the node itself converts to 8 bits before it multiplies. */
   readonly converted?: number;
 }
@@ -78,7 +80,8 @@ export function nodeEstimate(machine: Machine, work: NodeWork): NodeEstimate {
   const rate = rateOf(machine, work);
   const { bandwidth, weightBandwidth = bandwidth } = machine;
   const memory = (work.bytes - work.weights) / bandwidth + work.weights / weightBandwidth;
-  const arithmetic = rate === null ? 0 : work.flops / rate;
+  const rows = (work.rows ?? 0) * (machine.overhead.row ?? 0);
+  const arithmetic = (rate === null ? 0 : work.flops / rate) + rows;
   const busy = Math.max(memory, arithmetic) + convertSeconds(machine, work.converted ?? 0);
   const bound = node > busy ? "overhead" : memory > arithmetic ? "memory" : "arithmetic";
   return { seconds: node + busy, bound };

@@ -53,6 +53,13 @@ function isBookkeeping(node: Node, shapes: InferredShapes): boolean {
   );
 }
 
+/** Rows of a layer normalisation, each as long as its factor; none for other nodes. */
+function rowsOf(node: Node, size: (id: ValueId) => number | null): number {
+  const [input, factor] = node.inputs;
+  if (node.op !== "LayerNormalization" || input == null || factor == null) return 0;
+  return (size(input) ?? 0) / (size(factor) ?? Number.POSITIVE_INFINITY);
+}
+
 /** Bytes a node reads and writes once the model is loaded, and those among them that are constants. */
 function traffic(
   node: Node,
@@ -105,6 +112,7 @@ export function rooflineCost(
       flops: c.flops,
       ...traffic(node, c, at, size),
       dtype,
+      ...(kind === "statistics" && { rows: rowsOf(node, size) }),
       ...(dynamic && { converted: (LOOKS * (size(input) ?? 0)) / 4 }),
     };
     if (dtype !== null) flops.set(dtype, (flops.get(dtype) ?? 0) + c.flops);
