@@ -96,6 +96,12 @@ function integerCell({ integer, integerWhy }: Target): string {
   ].join("; ");
 }
 
+function packedCell({ packedAttention }: Target): string {
+  return packedAttention === undefined
+    ? "not written"
+    : `queries, keys and values in one tensor in ${packedAttention.types.join(" and ")}`;
+}
+
 function machineCell({ machine }: Target): string {
   if (machine === undefined) return "none: no rates are known";
   const { name, basis, flops, bandwidth, overhead } = machine;
@@ -156,6 +162,7 @@ export function targetPage(target: Target): string {
         ],
         ["computes in", target.compute.join(", ")],
         ["alignment", `${target.align.channels} channels, ${target.align.bytes} bytes`],
+        ["packed attention", packedCell(target)],
         ["integer arithmetic", integerCell(target)],
         ["estimates", machineCell(target)],
         ["weights in codebooks", target.palettes],

@@ -15,6 +15,9 @@ const PRIMITIVE = "decomposed";
 /** Axes of the transposition that puts patches of a transformer together. */
 const PATCH_AXES = 6;
 
+/** Axes of queries, keys and values whose heads are split. */
+const SPLIT_HEADS = 4;
+
 /** What the target's kernel of GroupNorm takes, as options of the fusion; its defaults where nothing is said. */
 function kernelOptions({ limits }: Target): LegaliseStep["options"] {
   const shapes = limits.fusedShapes;
@@ -41,7 +44,10 @@ export function legalisePlan(target: Target): readonly LegaliseStep[] {
     steps.push(step("fuse-group-norm", { spelling: spelling.groupNorm, ...kernelOptions(target) }));
   for (const activation of [spelling.gelu, spelling.silu])
     if (activation !== PRIMITIVE) steps.push(step("fuse-activation", { spelling: activation }));
-  if (spelling.attention !== PRIMITIVE) steps.push(step("fuse-attention", { spelling: spelling.attention }));
+  if (spelling.attention !== PRIMITIVE) {
+    const inputs = target.limits.importer?.attentionRank === SPLIT_HEADS ? "heads" : "tokens";
+    steps.push(step("fuse-attention", { spelling: spelling.attention, inputs }));
+  }
   if (spelling.pointwise === "MatMul") steps.push(step("linearise-pointwise"), step("simplify"));
   if (target.shapes.maxRank < PATCH_AXES) steps.push(step("fuse-depth-to-space"));
   steps.push(step("fuse-gemm"));
