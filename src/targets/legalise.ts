@@ -18,6 +18,9 @@ const PATCH_AXES = 6;
 /** Axes that exported models come with: patches of a video need eight. */
 const FULL_RANK = 8;
 
+/** Axes of queries, keys and values whose heads are split. */
+const SPLIT_HEADS = 4;
+
 /** What the target's kernel of GroupNorm takes, as options of the fusion; its defaults where nothing is said. */
 function kernelOptions({ limits }: Target): LegaliseStep["options"] {
   const shapes = limits.fusedShapes;
@@ -44,7 +47,10 @@ export function legalisePlan(target: Target): readonly LegaliseStep[] {
     steps.push(step("fuse-group-norm", { spelling: spelling.groupNorm, ...kernelOptions(target) }));
   for (const activation of [spelling.gelu, spelling.silu])
     if (activation !== PRIMITIVE) steps.push(step("fuse-activation", { spelling: activation }));
-  if (spelling.attention !== PRIMITIVE) steps.push(step("fuse-attention", { spelling: spelling.attention }));
+  if (spelling.attention !== PRIMITIVE) {
+    const inputs = target.limits.importer?.attentionRank === SPLIT_HEADS ? "heads" : "tokens";
+    steps.push(step("fuse-attention", { spelling: spelling.attention, inputs }));
+  }
   if (spelling.pointwise === "MatMul") steps.push(step("linearise-pointwise"), step("simplify"));
   if (target.shapes.maxRank < PATCH_AXES) steps.push(step("fuse-depth-to-space"));
   steps.push(step("fuse-gemm"));

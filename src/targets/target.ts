@@ -1,7 +1,7 @@
 import type { DType } from "../ir/dtype.ts";
 import type { PatternName } from "../numeric/sparsify/pattern.ts";
-import type { Machine } from "./machine.ts";
 import type { Limits } from "./limits.ts";
+import type { Machine } from "./machine.ts";
 
 /** A claim about a runtime with where it comes from. `measured` means re-tested on the pinned onnxruntime-node. */
 export interface Source {
