@@ -25,11 +25,11 @@ import { splitBuckets, writeGraphSet } from "./graph-set.ts";
 import type { OutputFolder } from "./output.ts";
 import { portsOf } from "./package/write.ts";
 import type { ComponentPlan } from "./plan.ts";
-import { splitBudget } from "./split/index.ts";
 import type { Prepared } from "./prepare.ts";
 import { arithmeticOf, checkHere, type Obstacle } from "./runnable.ts";
 import { deduceBindings } from "./shapes.ts";
 import { componentBytes, type SourceComponent } from "./source.ts";
+import { splitBudget } from "./split/index.ts";
 import { twinNotes, twinnedHere } from "./twins.ts";
 
 /** One component built for one target. */
