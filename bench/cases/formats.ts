@@ -80,7 +80,8 @@ async function judged(context: BenchContext, t: Trained, f: Formats, k: number) 
   const source = join(context.models, t.name);
   const made = await build({ source, out, recipe: f.recipe, target, verify: true, extra: ["--json"] });
   context.scratch.drop(out);
-  return { report: JSON.parse(made.measured.stdout) as Report, command: made.command };
+  const { report } = JSON.parse(made.measured.stdout) as { readonly report: Report };
+  return { report, command: made.command };
 }
 
 /** Number formats that no processor here has, by the arithmetic they stand for. */

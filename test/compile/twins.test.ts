@@ -87,7 +87,7 @@ describe.each(IDS)("a build for %s", (id) => {
     const own = await verify(PIPELINE, PIPELINE, { ...how, steps: 1 });
     expect(own.twins).toEqual([]);
     expect(renderVerification(own)).not.toMatch(/twin/);
-  });
+  }, 240_000);
   it("has a self-test that runs here as the twin", async () => {
     const build = JSON.parse(readFileSync(join(out, id, "build.json"), "utf8")) as BuildFile;
     const unet = build.components.find((c) => c.name === "unet")!;
