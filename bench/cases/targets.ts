@@ -22,7 +22,7 @@ const BUILDS: readonly {
   },
   {
     preset: "fp16",
-    least: { "cifar-unet": { mean: 50, worst: 45 }, "cifar-dit": { mean: 50, worst: 45 } },
+    least: { "cifar-unet": { mean: 50, worst: 45 }, "cifar-dit": { mean: 50, worst: 30 } },
   },
   // Integers where a target has them, 8-bit weights elsewhere: as much as is asked of the CPU build.
   {
@@ -121,7 +121,7 @@ export const targetsCase: BenchCase = {
       checks,
       commands,
       notes: [
-        "Fidelity on this machine's CPU, 4 seeds: builds for other devices in float arithmetic as they are written, so what their kernels round differently is not in it.",
+        "Fidelity on this machine's CPU, 4 seeds. Builds for other devices are computed as they are written: Q/DQ in float, every half-precision value rounded, sums in fp32. Kernels that sum in half precision, as on WebGPU, do worse (see the WebGPU case).",
       ],
     };
   },

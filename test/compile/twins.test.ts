@@ -11,6 +11,8 @@ const dir = mkdtempSync(join(tmpdir(), "diffpress-twins-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 /** Half-precision builds that differ in how sums are rounded differ by so much. */
 const NOISE_DB = 1.5;
+/** What half precision leaves of the worst step, every value rounded. */
+const LEAST_DB = 48;
 const out = join(dir, "build");
 const IDS = ["cuda", "directml"];
 /** Builds that run here as they are: attention written out, and as the standard operator. */
@@ -62,7 +64,7 @@ describe.each(IDS)("a build for %s", (id) => {
     const t = report.targets[id]!;
     expect(t.exactness.map((e) => e.component)).toEqual(["text_encoder", "unet"]);
     for (const e of t.exactness) expect(e.error).toBeLessThan(1e-5);
-    expect(t.fidelity!.sqnrWorst).toBeGreaterThan(50);
+    expect(t.fidelity!.sqnrWorst).toBeGreaterThan(LEAST_DB);
     // What is said in other operators is as near to the original as what is written out.
     const written = report.targets["tensorrt"]!.fidelity!.sqnrWorst;
     expect(Math.abs(t.fidelity!.sqnrWorst - written)).toBeLessThan(NOISE_DB);
@@ -80,7 +82,7 @@ describe.each(IDS)("a build for %s", (id) => {
     ];
     expect(result.twins).toEqual([{ model: join(folder, "unet/model.onnx"), operators }]);
     if (result.kind !== "trajectory") throw new Error("not sampled");
-    expect(result.settings[0]!.sqnr.worst.sqnr).toBeGreaterThan(50);
+    expect(result.settings[0]!.sqnr.worst.sqnr).toBeGreaterThan(LEAST_DB);
     expect(renderVerification(result)).toMatch(
       /no CPU kernel for com\.microsoft:GroupNorm, packed .* in .*unet\/model\.onnx: figures are those of a twin/,
     );
@@ -143,7 +145,7 @@ describe("a build for an importer that knows the standard Attention", () => {
     const [written, fused] = [report.targets[WRITTEN]!, report.targets[FUSED]!];
     expect(fused.notes.join("\n")).not.toMatch(/does not run|not verified|not proven|twin/);
     for (const e of fused.exactness) expect(e.error).toBeLessThan(1e-5);
-    expect(fused.fidelity!.sqnrWorst).toBeGreaterThan(50);
+    expect(fused.fidelity!.sqnrWorst).toBeGreaterThan(LEAST_DB);
     expect(Math.abs(fused.fidelity!.sqnrWorst - written.fidelity!.sqnrWorst)).toBeLessThan(NOISE_DB);
     const result = await selfTest(join(out, FUSED.replace(":", "-")));
     expect(result.passed, JSON.stringify(result)).toBe(true);

@@ -158,7 +158,7 @@ export const convertFloat = definePass<ConvertFloatOptions>({
 as possible:
 
 - values whose magnitude over the sampled trajectory comes within a margin of the largest number, or never reaches the
-  normal ones (the runtime at hand computes half graphs in fp32 and cannot show an overflow, so ranges are the proof);
+  normal ones; verification rounds every value and so shows what samples did not reach;
 - sums and squares of norms and softmaxes spelled in primitives, and what is computed from them;
 - arguments of sine and cosine back to the graph inputs, because a timestep of 999 has no fraction in fp16;
 - nodes the recipe names (\`exclude\`), such as layers whose sums are too long for a half accumulator;
@@ -166,7 +166,9 @@ as possible:
   half kernel for, values that subgraphs read.
 
 Cheap nodes between islands join them when that saves Casts; a value is cast once for all its readers. Graph inputs and
-outputs keep their types. Without ranges the operator rules stand alone, and the report says so.
+outputs keep their types. Most of what half precision costs a transformer it costs in the residual stream: on the trained
+DiT of the bench \`exclude: "^(Add|LayerNormalization)$"\` takes the mean from 53 to 59 dB and the worst step from 32 to 38,
+for a few Casts and twice the bytes in those operators. Without ranges the operator rules stand alone, and the report says so.
 
 Where the target computes in fp32 anyway, only the storage changes: each weight becomes half and a Cast, which the
 runtime folds when it loads the model, so the result runs exactly as fast as fp32.
