@@ -110,7 +110,7 @@ export const directml: Target = {
       align: "vendors recommend channels in multiples of 8",
     }),
     ...claims(ORT_SOURCE, "2026-11-26", {
-      "integer.moves":
+      integer:
         "operators that only move data lose their conversions where scale and zero point are one on both sides; other pairs are kept",
     }),
     ...claims(ORT_SOURCE, "2026-11-23", {

@@ -150,7 +150,7 @@ export const openvino: Target = {
       "variants.gpu": "the GPU device takes symbolic shapes and MatMulNBits",
     }),
     ...claims(ORT_SOURCE, "2026-11-26", {
-      "integer.moves":
+      integer:
         "operators that only move data lose their conversions where scale and zero point are one on both sides; other pairs are kept",
     }),
     ...claims(ORT_SOURCE, "2026-11-23", {

@@ -125,7 +125,7 @@ export const qnnHtp: Target = {
         "LayerNormalization on the last axis only; equations of Einsum that are products only",
     }),
     ...claims(ORT_SOURCE, "2026-11-26", {
-      "integer.moves":
+      integer:
         "operators that only move data lose their conversions where scale and zero point are one on both sides; other pairs are kept",
     }),
     ...claims(DOCS, "2026-11-23", {

@@ -170,7 +170,7 @@ export const vitisai: Target = {
       "variants.a16w8": "16-bit activations and 8-bit weights",
     }),
     ...claims(ORT_SOURCE, "2026-11-26", {
-      "integer.moves":
+      integer:
         "operators that only move data lose their conversions where scale and zero point are one on both sides; other pairs are kept",
     }),
     ...claims(ORT_SOURCE, "2026-11-23", {
