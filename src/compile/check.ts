@@ -5,8 +5,8 @@ import { externalKeys, fileReader, readModel } from "../ir/onnx/index.ts";
 import { bindableDims } from "../passes/clean/specialise-shapes.ts";
 import { resolvePass } from "../passes/index.ts";
 import type { Bindings } from "../passes/pass.ts";
-import type { Estimate } from "../report/types.ts";
 import { runPass } from "../passes/runner.ts";
+import type { Estimate } from "../report/types.ts";
 import { createRuntime } from "../runtime/index.ts";
 import { checkModel } from "../targets/check/check.ts";
 import type { TargetCheck } from "../targets/check/types.ts";
@@ -55,6 +55,8 @@ interface FileOptions {
   readonly shape: Bindings;
   /** Whether lengths for dims the model does not have are an error; a build's shape names dims that are fixed by now. */
   readonly strict: boolean;
+  /** Largest magnitudes over a trajectory, by value name, where they were measured. */
+  readonly ranges?: ReadonlyMap<string, number>;
 }
 
 /** Checks an ONNX file of any origin. A file whose external data sessions refuse too is a finding, not an error. */
@@ -73,13 +75,25 @@ async function checkFile(path: string, o: FileOptions): Promise<readonly FileChe
   const keys = externalKeys(model);
   await inlined(model);
   const bindings = symbolBindings(model, o.shape);
-  const checks = await checkModel(model, o.targets, { bindings, reader: fileReader(), externalKeys: keys });
+  const { ranges = new Map<string, number>() } = o;
+  const given = { bindings, reader: fileReader(), externalKeys: keys, ranges };
+  const checks = await checkModel(model, o.targets, given);
   return checks.map((c, i) => ({ ...c, estimate: estimateOf(model, o.targets[i]!, o.shape) }));
 }
 
-/** Checks a model of a build as it was written; `shape` holds the lengths it is run at. */
-export async function checkWritten(path: string, target: Target, shape: Bindings): Promise<FileCheck> {
-  const [check] = await checkFile(path, { targets: [target], shape, strict: false });
+/** What {@link checkWritten} is told. */
+export interface WrittenCheck {
+  readonly path: string;
+  readonly target: Target;
+  /** Lengths the model is run at. */
+  readonly shape: Bindings;
+  /** Largest magnitudes over the calibration trajectory, by value name; empty where nothing was measured. */
+  readonly ranges: ReadonlyMap<string, number>;
+}
+
+/** Checks a model of a build as it was written. */
+export async function checkWritten({ path, target, shape, ranges }: WrittenCheck): Promise<FileCheck> {
+  const [check] = await checkFile(path, { targets: [target], shape, strict: false, ranges });
   return check!;
 }
 

@@ -1,5 +1,5 @@
-import { inferShapes } from "../ir/infer.ts";
 import type { Model } from "../ir/graph.ts";
+import { inferShapes } from "../ir/infer.ts";
 import { dedupeWeights } from "../passes/clean/dedupe-weights.ts";
 import { findPass } from "../passes/index.ts";
 import type { PreviewLine } from "../passes/pass.ts";

@@ -98,6 +98,12 @@ function integerCell({ integer, integerWhy }: Target): string {
   ].join("; ");
 }
 
+function packedCell({ packedAttention }: Target): string {
+  return packedAttention === undefined
+    ? "not written"
+    : `queries, keys and values in one tensor in ${packedAttention.types.join(" and ")}`;
+}
+
 function startCell({ overhead: { node, attention, row } }: Machine): string {
   if (node === 0) return "none known";
   const us = (s: number): string => `${Number((1e6 * s).toPrecision(3))} µs`;
@@ -193,6 +199,7 @@ export function targetPage(target: Target): string {
         ],
         ["computes in", target.compute.join(", ")],
         ["alignment", `${target.align.channels} channels, ${target.align.bytes} bytes`],
+        ["packed attention", packedCell(target)],
         ["integer arithmetic", integerCell(target)],
         ["weights in codebooks", target.palettes],
         ["zeros in weights", target.sparsity.note],

@@ -161,6 +161,7 @@ const target = object({
   checks: list(
     object({
       component: string,
+      graph: nullable(string),
       findings: list(
         object({
           rule: string,

@@ -160,6 +160,8 @@ export interface Downgrade extends Decision {
 /** A written model compared with what its target takes. */
 export interface ComponentCheck {
   readonly component: string;
+  /** File of the graph where timesteps have graphs of their own; `null` for a single model. */
+  readonly graph: string | null;
   /** Findings by rule; nodes with the same finding share a line. */
   readonly findings: readonly {
     readonly rule: string;
@@ -202,7 +204,7 @@ export interface TargetReport {
         readonly why: string;
       }[]
     | null;
-  /** What the checker says of the written models, one per component. */
+  /** What the checker says of the written models: one per component, and one per graph where it has several. */
   readonly checks: readonly ComponentCheck[];
   /** What was left out and why: a skipped verification, a build that is for size only. */
   readonly notes: readonly string[];

@@ -28,6 +28,7 @@ export const coreml: Target = {
     groupNorm: "GroupNormalization",
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
+    geglu: "decomposed",
     silu: "decomposed",
     attention: "decomposed",
     rmsNorm: "decomposed",

@@ -53,6 +53,7 @@ export const cpuArm64: Target = {
     ...measured(ORT_CPU, "2026-11-26", {
       "limits.noKernel":
         "contributed operators of GPU providers have no CPU kernel and the session fails to load",
+      "limits.packedAttention": "MultiHeadAttention with packed queries, keys and values fails when it runs",
       "limits.noKernelTypes": "bfloat16 products have no CPU kernel and the session fails to load",
       "limits.floatZeroPoints": "MatMulNBits of 8 bits with float zero points is refused",
       "limits.closedUnits": "Conv between DequantizeLinear and no QuantizeLinear stays float",

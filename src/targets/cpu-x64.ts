@@ -60,6 +60,7 @@ export const cpuX64: Target = {
     groupNorm: "InstanceNormalization",
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
+    geglu: "decomposed",
     silu: "QuickGelu",
     attention: "com.microsoft.MultiHeadAttention",
     rmsNorm: "decomposed",
@@ -111,6 +112,7 @@ export const cpuX64: Target = {
     ...measured(ORT, "2026-11-26", {
       "limits.noKernel":
         "contributed operators of GPU providers have no CPU kernel and the session fails to load",
+      "limits.packedAttention": "MultiHeadAttention with packed queries, keys and values fails when it runs",
       "limits.noKernelTypes":
         "products and convolutions in bfloat16, and DequantizeLinear of fp4, have no CPU kernel and the session fails to load",
       "limits.floatZeroPoints": "MatMulNBits of 8 bits with float zero points is refused",
@@ -225,6 +227,13 @@ export const cpuX64: Target = {
         "Gelu of opset 20 has a kernel; written-out chains are fused to it when the session is made, so writing it costs nothing and saves nodes",
       source: ORT,
       checked: "2026-11-23",
+      measured: true,
+    },
+    {
+      field: "spelling.geglu",
+      claim: "BiasSplitGelu has no kernel and a model with it fails to load",
+      source: ORT,
+      checked: "2026-11-26",
       measured: true,
     },
     {

@@ -1,4 +1,13 @@
-import { claims, FOLDS, HALF, NODE_UNITS, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import {
+  claims,
+  FOLDS,
+  HALF,
+  MOVING_UNITS,
+  NODE_UNITS,
+  ORT_SOURCE,
+  SESSION,
+  SESSION_CLAIMS,
+} from "./claims.ts";
 import { LUNAR_LAKE_CLAIMS, LUNAR_LAKE_CPU, LUNAR_LAKE_GPU, LUNAR_LAKE_NPU } from "./machines/intel.ts";
 import type { Overrides, Target } from "./target.ts";
 
@@ -70,6 +79,7 @@ export const openvino: Target = {
     groupNorm: "GroupNormalization",
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
+    geglu: "decomposed",
     silu: "decomposed",
     attention: "decomposed",
     rmsNorm: "decomposed",
@@ -78,6 +88,7 @@ export const openvino: Target = {
   },
   integer: {
     spelling: "qdq",
+    moves: MOVING_UNITS,
     activations: "u8",
     scales: "constant",
     weightScales: "all",
@@ -137,6 +148,10 @@ export const openvino: Target = {
       "variants.npu": "the NPU takes static shapes and computes in fp16",
       "variants.cpu": "the CPU device takes symbolic shapes and MatMulNBits",
       "variants.gpu": "the GPU device takes symbolic shapes and MatMulNBits",
+    }),
+    ...claims(ORT_SOURCE, "2026-11-26", {
+      "integer.moves":
+        "operators that only move data lose their conversions where scale and zero point are one on both sides; other pairs are kept",
     }),
     ...claims(ORT_SOURCE, "2026-11-23", {
       "formats.w8": "constants fold before nodes are given to the provider",

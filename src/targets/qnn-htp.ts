@@ -1,4 +1,4 @@
-import { claims, SESSION_CLAIMS } from "./claims.ts";
+import { claims, MOVING_UNITS, ORT_SOURCE, SESSION_CLAIMS } from "./claims.ts";
 import { HEXAGON_X, HEXAGON_X_CLAIMS } from "./machines/qualcomm.ts";
 import { QNN_LIMITS } from "./qnn-htp-limits.ts";
 import type { Target } from "./target.ts";
@@ -42,6 +42,7 @@ export const qnnHtp: Target = {
     groupNorm: "GroupNormalization",
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
+    geglu: "decomposed",
     silu: "decomposed",
     attention: "decomposed",
     rmsNorm: "decomposed",
@@ -50,6 +51,7 @@ export const qnnHtp: Target = {
   },
   integer: {
     spelling: "qdq",
+    moves: MOVING_UNITS,
     activations: "u16",
     scales: "constant",
     weightScales: "conv",
@@ -121,6 +123,10 @@ export const qnnHtp: Target = {
       "limits.fixedGrids": "the helper writes 1/65536 for 16-bit sigmoids and 1/32768 for tangents",
       "limits.islands":
         "LayerNormalization on the last axis only; equations of Einsum that are products only",
+    }),
+    ...claims(ORT_SOURCE, "2026-11-26", {
+      "integer.moves":
+        "operators that only move data lose their conversions where scale and zero point are one on both sides; other pairs are kept",
     }),
     ...claims(DOCS, "2026-11-23", {
       "limits.productTypes":
@@ -220,6 +226,13 @@ export const qnnHtp: Target = {
       claim: "Gelu is taken as one node",
       source: EP,
       checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "spelling.geglu",
+      claim: "BiasSplitGelu is not in the operator list; Split, Gelu and Mul are",
+      source: EP,
+      checked: "2026-11-26",
       measured: false,
     },
     {

@@ -1,5 +1,5 @@
 import type { Target, WeightSpelling } from "../target.ts";
-import { nodeEstimate, type NodeWork } from "./node.ts";
+import { type NodeWork, nodeEstimate } from "./node.ts";
 import { LOOKS } from "./roofline.ts";
 
 /** A layer as it is now: what it takes, and how much of its bytes is the weight. */

@@ -6,7 +6,7 @@ import { type DimBindings, type NodeCost, valueBytes } from "../../ir/ops/querie
 import type { Target } from "../target.ts";
 import { type CostKind, costKind } from "./kind.ts";
 import { type Loaded, loaded } from "./load.ts";
-import { counted, type NodeEstimate, nodeEstimate, type NodeWork } from "./node.ts";
+import { counted, type NodeEstimate, type NodeWork, nodeEstimate } from "./node.ts";
 
 /** Estimate of one run of a graph on the machine of a target. */
 export interface Roofline {

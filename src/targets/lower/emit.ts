@@ -87,6 +87,22 @@ export class Emit {
   transpose(x: ValueId, perm: readonly number[]): ValueId {
     return this.op("Transpose", [x], { perm: intsAttr(perm) });
   }
+  /** Parts of the given lengths along an axis; lengths are an attribute up to opset 12 and an input from 13. */
+  split(x: ValueId, lengths: readonly number[], axis: number): readonly ValueId[] {
+    const late = this.opset >= 13;
+    return this.patch.node({
+      op: "Split",
+      name: `${this.node.name}/Split`,
+      inputs: late ? [x, this.ints(lengths)] : [x],
+      attrs: { axis: intAttr(axis), ...(!late && { split: intsAttr(lengths) }) },
+      outputs: lengths.length,
+    });
+  }
+  /** One slice across an axis, which is dropped. */
+  pick(x: ValueId, index: number, axis: number): ValueId {
+    const at = this.patch.constant(i64Tensor([index], []), `${this.node.name}/index`);
+    return this.op("Gather", [x, at], { axis: intAttr(axis) });
+  }
   /** ReduceMean that keeps the axes; they are an attribute up to opset 17 and an input from 18. */
   mean(x: ValueId, axes: readonly number[]): ValueId {
     return this.opset >= 18

@@ -1,5 +1,11 @@
 import type { Target } from "../target.ts";
-import { fastGeluInPrimitives, geluAsStandard, geluInPrimitives, sigmoidGate } from "./activation.ts";
+import {
+  biasSplitGeluInPrimitives,
+  fastGeluInPrimitives,
+  geluAsStandard,
+  geluInPrimitives,
+  sigmoidGate,
+} from "./activation.ts";
 import { attentionInPrimitives, multiHeadAttentionInPrimitives } from "./attention.ts";
 import type { Lowering } from "./emit.ts";
 import {
@@ -57,6 +63,11 @@ export const LOWERINGS: readonly LoweringRow[] = [
     op: "com.microsoft:FastGelu",
     capability: "gelu",
     to: { decomposed: fastGeluInPrimitives, Gelu: fastGeluInPrimitives },
+  },
+  {
+    op: "com.microsoft:BiasSplitGelu",
+    capability: "geglu",
+    to: { decomposed: biasSplitGeluInPrimitives },
   },
   {
     op: "com.microsoft:QuickGelu",

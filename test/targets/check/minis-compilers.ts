@@ -12,6 +12,19 @@ const mha = (width: number, heads: number, mask: boolean) =>
     });
   });
 
+/** MultiHeadAttention of 2 heads that reads one packed tensor, behind queries so wide where it holds keys and values. */
+const packed = (shape: number[], queries: number | null, extra: { bias?: boolean; past?: boolean } = {}) =>
+  mini(21, (b) => {
+    const x = queries === null ? b.x(shape) : b.x([1, 4, queries]);
+    const inputs = queries === null ? [x, null] : [x, b.floats(shape)];
+    const past = extra.past ? [b.floats([1, 2, 4, 8]), b.floats([1, 2, 4, 8])] : [null, null];
+    return b.contrib(
+      "MultiHeadAttention",
+      [...inputs, null, extra.bias ? b.floats([48]) : null, null, null, ...past],
+      { num_heads: 2 },
+    );
+  });
+
 const attention = (rank: number) =>
   mini(24, (b) => {
     const q = b.x(rank === 4 ? [1, 2, 8, 16] : [1, 8, 32]);
@@ -104,6 +117,28 @@ export const compilers: Readonly<Record<string, MiniRule>> = {
           activation: 0,
         }),
       () => single({ shape: [1, 4, 640] }, "com.microsoft:BiasSplitGelu", (b) => [b.floats([640])]),
+      () => single({ shape: [4, 2560] }, "com.microsoft:BiasSplitGelu", (b) => [b.floats([2560])]),
+    ],
+  },
+  "CUDA-2, GEGLU": {
+    target: "cuda",
+    accept: () => single({ shape: [1, 4, 2560] }, "com.microsoft:BiasSplitGelu", (b) => [b.floats([2560])]),
+    reject: [() => single({ shape: [1, 4, 2562] }, "com.microsoft:BiasSplitGelu", (b) => [b.floats([2562])])],
+  },
+  "CUDA-2, parameters per group": {
+    target: "migraphx",
+    accept: () =>
+      single({ shape: [1, 8, 4, 4] }, "com.microsoft:GroupNorm", (b) => [b.floats([8]), b.floats([8])], {
+        groups: 8,
+        activation: 0,
+        channels_last: 0,
+      }),
+    reject: [
+      () =>
+        single({ shape: [1, 4, 4, 8] }, "com.microsoft:GroupNorm", (b) => [b.floats([8]), b.floats([8])], {
+          groups: 4,
+          activation: 1,
+        }),
     ],
   },
   "CUDA-3": {
@@ -119,6 +154,24 @@ export const compilers: Readonly<Record<string, MiniRule>> = {
       () => mini(21, (b) => b.nbits(b.x([4, 128]), { k: 128, n: 32, block: 64 })),
       () => mini(21, (b) => b.nbits(b.x([4, 96]), { k: 96, n: 64, block: 64 })),
       () => mini(21, (b) => b.nbits(b.x([4, 128]), { k: 128, n: 64, block: 64, bias: true })),
+    ],
+  },
+  "CUDA-5": {
+    target: "cuda",
+    accept: () => packed([1, 4, 2, 3, 8], null),
+    reject: [
+      () => packed([1, 4, 3, 2, 8], null),
+      () => packed([1, 4, 2, 3, 8, 1], null),
+      () => packed([1, 4, 2, 3, 8], null, { past: true }),
+    ],
+  },
+  "CUDA-5, keys and values": {
+    target: "directml",
+    accept: () => packed([1, 4, 2, 2, 8], 16),
+    reject: [
+      () => packed([1, 4, 2, 3, 8], 16),
+      () => packed([1, 4, 2, 2, 8], 24),
+      () => packed([1, 4, 2, 2, 8], 16, { bias: true }),
     ],
   },
   "TRT-1": {

@@ -232,6 +232,7 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       float8: qdq?.float8 === true,
       powerOfTwo,
       time,
+      moving: spelling.moving,
       saturation,
       weightScales,
       block: spelling.block,
