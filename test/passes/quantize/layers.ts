@@ -17,7 +17,7 @@ export const BATCH = 8;
 /** How loudly each layer speaks in the output. */
 const LOUD = [1, 0.01, 10, 0.1];
 /** Names of the layers. */
-export const NAMES = LOUD.map((_, i) => `layer${i}`);
+const NAMES = LOUD.map((_, i) => `layer${i}`);
 
 /** A denoiser whose output is a sum of wide layers of very different weight; one reads its weight turned. */
 export function toy(): Model {
