@@ -29,6 +29,7 @@ import { convertOpset } from "./legalise/convert-opset.ts";
 import { narrowInputs } from "./legalise/narrow-inputs.ts";
 import { reduceRank } from "./legalise/reduce-rank.ts";
 import { shortenNames } from "./legalise/shorten-names.ts";
+import { spellLookups } from "./legalise/spell-lookups.ts";
 import { spellOps } from "./legalise/spell-ops.ts";
 import { storeShapes } from "./legalise/store-shapes.ts";
 import type { Pass } from "./pass.ts";
@@ -72,6 +73,7 @@ export const passes = [
   convertOpset,
   spellOps,
   reduceRank,
+  spellLookups,
   storeShapes,
   narrowInputs,
   shortenNames,

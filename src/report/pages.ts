@@ -2,6 +2,7 @@ import type { CodeSpec } from "../diagnostics/define.ts";
 import { CODES } from "../diagnostics/index.ts";
 import type { Json } from "../ir/tensor.ts";
 import type { JsonSchema, Pass } from "../passes/pass.ts";
+import { takes } from "../targets/check/forms.ts";
 import { RULES } from "../targets/check/rules/index.ts";
 import type { Rule } from "../targets/check/types.ts";
 import { basisOf } from "../targets/cost/basis.ts";
@@ -171,6 +172,22 @@ function variantLines({ id, variants }: Target): string[] {
   return ["## Variants", "", mdTable(["name", "", "what differs"], rows), ""];
 }
 
+/** Functions that the embedding of a timestep is made of, which no exact arithmetic replaces. */
+const WAVES = ["Sin", "Cos"];
+
+function timeRows({ limits }: Target): [string, string][] {
+  const { operators } = limits;
+  const lacking = WAVES.filter((op) => operators !== undefined && !takes(operators, { domain: "", op }));
+  if (lacking.length === 0) return [];
+  const waves = lacking.join(" and ");
+  return [
+    [
+      "embedding of the timestep",
+      `${waves} leave the accelerator, as the report lists them; [freeze-time](../passes/freeze-time.md) puts tables in their place, for which the target has everything`,
+    ],
+  ];
+}
+
 /** The docs page of a target, generated from its data (Markdown). */
 export function targetPage(target: Target): string {
   const formats = Object.entries(target.formats).map(([name, f]) => [name, ...formatCell(f)]);
@@ -205,6 +222,7 @@ export function targetPage(target: Target): string {
         ["zeros in weights", target.sparsity.note],
         ["inputs kept fp32 in half-precision builds", islands.join(", ") || "none"],
         ["operators kept fp32 in half-precision builds", target.half.f32Ops.join(", ") || "none"],
+        ...timeRows(target),
       ],
     ),
     "",

@@ -1,4 +1,6 @@
 import type { Json } from "../ir/tensor.ts";
+import { takes } from "./check/forms.ts";
+import { PARTS } from "./lower/lookup.ts";
 import type { Target } from "./target.ts";
 
 /** One pass of a legalisation with the options that differ from its defaults. */
@@ -30,6 +32,12 @@ function kernelOptions({ limits }: Target): LegaliseStep["options"] {
     evenChannels: shapes.evenChannels,
     groupMax: shapes.groupMax ?? null,
   };
+}
+
+/** Whether the provider lacks an operator that lookups, repetitions and comparisons are made of. */
+function lacksLookups({ limits }: Target): boolean {
+  const { operators } = limits;
+  return operators !== undefined && Object.keys(PARTS).some((op) => !takes(operators, { domain: "", op }));
 }
 
 /**
@@ -78,6 +86,8 @@ export function finishPlan(target: Target): readonly LegaliseStep[] {
     last.push(step("fuse-split-gelu", { widths: widths === undefined ? null : [...widths] }));
   }
   if (last.length > 0) steps.push(...last, step("remove-dead"));
+  // Lookups by one index find it in one way.
+  if (lacksLookups(target)) steps.push(step("spell-lookups"), step("merge-duplicates"), step("remove-dead"));
   if (target.shapes.static) steps.push(step("store-shapes", { strict: true }));
   return steps;
 }

@@ -37,6 +37,15 @@ export const legalise: Examples = {
       }),
     options: { maxRank: 4 },
   },
+  "spell-lookups": {
+    of: "the embedding of a class for a target without Gather",
+    build: () =>
+      denoiser((k, h, timestep) => {
+        const row = k.b.node("Gather", [k.f32("embedding", [4, 8]), timestep]);
+        return k.b.node("Add", [h, k.b.node("Reshape", [row, k.i64([-1, 8, 1, 1])])]);
+      }),
+    target: "coreml",
+  },
   "store-shapes": {
     of: "values without a stored type",
     build: () => model([2, 4, 8, 8], (k, x) => k.silu(k.conv("conv", x, 4, 8, 3))),

@@ -138,7 +138,8 @@ export const reduceRank = definePass<ReduceRankOptions>({
   doc: `Patches of images and videos are taken apart and put together by a Reshape to six or eight axes, a Transpose and
 a Reshape back; window attention does the same. Compilers for NPUs stop at five or six axes. Axes that stay neighbours in
 their order move as one, and axes of length 1 not at all, so most of these need fewer axes than they are written with.
-Where that does not suffice, two Transposes do it, the first of which brings together as many neighbours as possible.
+Where that does not suffice, several Transposes do it, each of which brings together as many neighbours as it can: two for
+any six axes taken five at a time.
 Values are moved, not computed: outputs are the same to the bit.
 
 Left alone, with the reason: axes that something other than a change of shape makes or reads, and lengths that a constant
