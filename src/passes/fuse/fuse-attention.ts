@@ -1,4 +1,3 @@
-import type { ValueId } from "../../ir/graph.ts";
 import { type AttentionMatch, matchAttention } from "../../ir/pattern/attention.ts";
 import type { MatchScope } from "../../ir/pattern/constant.ts";
 import { escapes } from "../../ir/pattern/match.ts";

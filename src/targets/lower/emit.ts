@@ -13,6 +13,7 @@ import type { InferredShapes } from "../../ir/infer.ts";
 import type { PatchBuilder } from "../../ir/patch.ts";
 import { f32Tensor, i64Tensor } from "../../ir/tensor.ts";
 import type { Dim } from "../../ir/types.ts";
+import type { Target } from "../target.ts";
 import { castTensor } from "../../runtime/kernels/cast.ts";
 
 /** Writes primitive operators in the form the model's opset wants; names derive from the node that is replaced. */
@@ -22,6 +23,8 @@ export class Emit {
   readonly shapes: InferredShapes;
   readonly patch: PatchBuilder;
   readonly opset: number;
+  /** Target the operator is written for; `null` for none in particular. */
+  readonly target: Target | null;
 
   constructor(parts: {
     graph: Graph;
@@ -29,12 +32,14 @@ export class Emit {
     shapes: InferredShapes;
     patch: PatchBuilder;
     opset: number;
+    target?: Target | null;
   }) {
     this.graph = parts.graph;
     this.node = parts.node;
     this.shapes = parts.shapes;
     this.patch = parts.patch;
     this.opset = parts.opset;
+    this.target = parts.target ?? null;
   }
 
   int(name: string, fallback: number): number {
@@ -119,8 +124,8 @@ export class Emit {
   }
 }
 
-/** The value that takes the place of the node's output, or why the node stays. */
-export type Lowered = ValueId | { readonly why: string };
+/** The value that takes the place of the node's output, why the node stays, or `null` where it has its form already. */
+export type Lowered = ValueId | { readonly why: string } | null;
 
 /** Writes one operator in another spelling. */
 export type Lowering = (e: Emit) => Lowered;

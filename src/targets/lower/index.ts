@@ -7,6 +7,7 @@ import {
   sigmoidGate,
 } from "./activation.ts";
 import { attentionInPrimitives, multiHeadAttentionInPrimitives } from "./attention.ts";
+import { attentionApart, attentionOnHeads } from "./attention-form.ts";
 import type { Lowering } from "./emit.ts";
 import {
   contribGroupNormInPrimitives,
@@ -79,6 +80,7 @@ export const LOWERINGS: readonly LoweringRow[] = [
     op: "Attention",
     capability: "attention",
     to: {
+      Attention: attentionOnHeads,
       decomposed: attentionInPrimitives,
       "com.microsoft.MultiHeadAttention": attentionInPrimitives,
     },
@@ -86,6 +88,10 @@ export const LOWERINGS: readonly LoweringRow[] = [
   {
     op: "com.microsoft:MultiHeadAttention",
     capability: "attention",
-    to: { decomposed: multiHeadAttentionInPrimitives, Attention: multiHeadAttentionInPrimitives },
+    to: {
+      "com.microsoft.MultiHeadAttention": attentionApart,
+      decomposed: multiHeadAttentionInPrimitives,
+      Attention: multiHeadAttentionInPrimitives,
+    },
   },
 ];
