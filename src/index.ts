@@ -10,7 +10,7 @@ export {
   calibrate,
   inspectStatistics,
 } from "./compile/calibrate.ts";
-export { type CheckTargetOptions, checkTarget } from "./compile/check.ts";
+export { type CheckTargetOptions, checkTarget, type FileCheck } from "./compile/check.ts";
 export type { CompileEvent, OnCompileEvent } from "./compile/events.ts";
 export { type InspectOptions, inspect } from "./compile/inspect.ts";
 export type { Manifest } from "./compile/manifest.ts";
@@ -24,7 +24,7 @@ export type { Recipe } from "./compile/recipe/types.ts";
 export { compile } from "./compile/run.ts";
 export { type StarterOptions, starterRecipe, writeStarterRecipe } from "./compile/starter.ts";
 export type { BuildChoices, CompileOptions, CompileResult } from "./compile/types.ts";
-export { verify } from "./compile/verify.ts";
+export { type VerifyOutcome as VerifyResult, verify } from "./compile/verify.ts";
 export { type Diagnostic, DiffpressError } from "./diagnostics/index.ts";
 export type * from "./inspect/types.ts";
 export type { Model } from "./ir/graph.ts";
@@ -37,5 +37,5 @@ export type * from "./report/types.ts";
 export type * from "./targets/check/types.ts";
 export { resolveTargets, targets } from "./targets/index.ts";
 export type { Target } from "./targets/target.ts";
-export type { VerifyOptions, VerifyResult, VerifySource } from "./verify/index.ts";
+export type { VerifyOptions, VerifySource } from "./verify/index.ts";
 export { VERSION } from "./version.ts";

@@ -56,12 +56,19 @@ function trajectory(r: Trajectory): string {
   return lines.join("\n");
 }
 
-/** A verification for people. */
-export function renderVerification(r: VerifyResult): string {
-  if (r.kind === "trajectory") return trajectory(r);
+function onInputs(r: Extract<VerifyResult, { kind: "inputs" }>): string {
   return table(
     ["output", "largest error", "relative", "SQNR"],
     r.outputs.map((o) => [o.name, o.maxAbs.toExponential(2), o.maxRel.toExponential(2), decibel(o.sqnr)]),
     ["left", "right", "right", "right"],
   );
+}
+
+/** A verification for people. */
+export function renderVerification(r: VerifyResult): string {
+  const twins = r.twins.map(
+    ({ model, operators }) =>
+      `no CPU kernel for ${operators.join(", ")} in ${model}: figures are those of a twin with standard operators in their place`,
+  );
+  return [r.kind === "trajectory" ? trajectory(r) : onInputs(r), ...twins].join("\n");
 }

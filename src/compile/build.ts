@@ -2,7 +2,7 @@ import type { CrossGram, CrossRequest } from "../calibrate/statistics/cross.ts";
 import type { Oracle, Statistics, StatisticsRequest } from "../calibrate/statistics/types.ts";
 import { DiffpressError } from "../diagnostics/index.ts";
 import { cloneModel } from "../ir/clone.ts";
-import type { Model } from "../ir/graph.ts";
+import type { Model, ValueId } from "../ir/graph.ts";
 import { inferShapes } from "../ir/infer.ts";
 import {
   type ExternalOptions,
@@ -27,6 +27,8 @@ export interface ChainResult {
   readonly passes: readonly PassReport[];
   /** `null` when a lossy pass had run before this chain. */
   readonly exact: Model;
+  /** Largest magnitudes that were measured for passes of this chain; empty where none asked. */
+  readonly magnitudes: ReadonlyMap<ValueId, number>;
 }
 
 /** What a chain of passes needs besides its model. */
@@ -64,6 +66,16 @@ export interface ChainOptions {
   readonly counter: { done: number; readonly total: number };
 }
 
+/** Largest magnitudes by value: names change, ids stay. */
+function magnitudesOf({ graph }: Model, ranges: RunnerOptions["ranges"]): ReadonlyMap<ValueId, number> {
+  const found = new Map<ValueId, number>();
+  for (const { id, name } of graph.values()) {
+    const range = ranges?.get(name);
+    if (range !== undefined) found.set(id, Math.max(-range.min, range.max));
+  }
+  return found;
+}
+
 /** Runs planned passes on a copy of `start`. Errors: those of the passes. */
 export async function runChain(
   start: Model,
@@ -76,6 +88,7 @@ export async function runChain(
   let exact: Model | null = null;
   let untouched = !options.trail.some((name) => findPass(name)?.effect === "lossy");
   let ranges: RunnerOptions["ranges"] = null;
+  let magnitudes: ChainResult["magnitudes"] = new Map();
   for (const step of plan) {
     const pass = findPass(step.pass)!;
     options.onEvent({
@@ -87,8 +100,10 @@ export async function runChain(
       steps: options.counter.total,
     });
     if (pass.effect === "lossy" && exact === null) exact = cloneModel(model);
-    if (ranges === null && pass.wantsRanges?.(step.options, options.target) === true)
+    if (ranges === null && pass.wantsRanges?.(step.options, options.target) === true) {
       ranges = await options.ranges(model);
+      magnitudes = magnitudesOf(model, ranges);
+    }
     const request =
       pass.wantsStatistics?.(model.graph, step.options, {
         model,
@@ -113,7 +128,7 @@ export async function runChain(
     if (report === null) break;
     reports.push(report);
   }
-  return { model, passes: reports, exact: exact ?? model };
+  return { model, passes: reports, exact: exact ?? model, magnitudes };
 }
 
 /** What {@link writeComponent} needs. */

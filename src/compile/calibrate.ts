@@ -14,6 +14,7 @@ import type { Bindings } from "../passes/pass.ts";
 import { createRuntime } from "../runtime/index.ts";
 import { deduceBindings } from "./shapes.ts";
 import { hashSource, openSource } from "./source.ts";
+import { withTwins } from "./twins.ts";
 
 /** Options of {@link calibrate}; what is left out is the pipeline's own, as in a recipe's `calibration`. */
 export interface CalibrateOptions
@@ -66,7 +67,7 @@ export async function calibrate(
     fail("CALIBRATION_IMPOSSIBLE", { path: source, problem: "it has no scheduler to sample with" });
   const { model } = component;
   const { gram, rows, shape = {}, ...trajectory } = options;
-  const runtime = await createRuntime({ workers: 0 });
+  const runtime = withTwins(await createRuntime({ workers: 0 }));
   try {
     const bindings = { ...deduceBindings(component.info, shape).found, ...shape };
     const teacher = await openTeacher(runtime, pipeline, { ...trajectory, bindings });

@@ -89,7 +89,7 @@ async function targetReport(
     components.push({ ...b.component, fidelity });
     outputNotes.push(...notes);
   }
-  const checked = built.map((b) => ({ component: b.component.name, check: b.check }));
+  const checked = built.flatMap((b) => b.checks.map((c) => ({ component: b.component.name, ...c })));
   const { components: models } = ctx.prepared.source;
   const judged = models.find((c) => c.info.denoiser) ?? models[0]!;
   const main = built.find((b) => b.component.name === judged.info.name)!;

@@ -4,7 +4,6 @@ import type { Bindings, SamplingFacts } from "../passes/pass.ts";
 import { countNodes, type PassReport } from "../passes/runner.ts";
 import type { ComponentPass, ComponentReport, Downgrade, Exactness } from "../report/types.ts";
 import type { Runtime } from "../runtime/index.ts";
-import type { TargetCheck } from "../targets/check/types.ts";
 import { target as targetById } from "../targets/index.ts";
 import type { Target } from "../targets/target.ts";
 import { targetFolder } from "../targets/variant.ts";
@@ -16,10 +15,9 @@ import {
   writeComponent,
 } from "./build.ts";
 import type { Calibration } from "./calibration.ts";
-import { checkWritten } from "./check.ts";
+import { type CheckedGraph, checkGraphs, magnitudesIn } from "./checked.ts";
 import { isSampled, outputRanges } from "./component-fidelity.ts";
 import type { FindInputs } from "./component-inputs.ts";
-import { estimateOf } from "./estimate.ts";
 import type { OnCompileEvent } from "./events.ts";
 import { proveExact } from "./exactness.ts";
 import { flopsOf } from "./flops.ts";
@@ -27,11 +25,11 @@ import { splitBuckets, writeGraphSet } from "./graph-set.ts";
 import type { OutputFolder } from "./output.ts";
 import { portsOf } from "./package/write.ts";
 import type { ComponentPlan } from "./plan.ts";
-import { splitBudget } from "./split/index.ts";
 import type { Prepared } from "./prepare.ts";
 import { arithmeticOf, checkHere, type Obstacle } from "./runnable.ts";
 import { deduceBindings } from "./shapes.ts";
 import { componentBytes, type SourceComponent } from "./source.ts";
+import { splitBudget } from "./split/index.ts";
 import { twinNotes, twinnedHere } from "./twins.ts";
 
 /** One component built for one target. */
@@ -46,8 +44,8 @@ export interface Built {
   readonly ports: ReturnType<typeof portsOf>;
   /** Version of the standard operators it is written in. */
   readonly opset: number;
-  /** What the target's checker says of the written model; of a graph set, its first graph. */
-  readonly check: TargetCheck;
+  /** What the target's checker says of the written model, graph by graph. */
+  readonly checks: readonly CheckedGraph[];
   /** Operators without a CPU kernel: whatever runs the model here runs standard ones in their place. */
   readonly twin: readonly string[];
   /** What passes left for whoever samples. */
@@ -185,7 +183,8 @@ async function buildOne(
     graphs === null ? await writeComponent(chain.model, path, how) : await writeGraphSet(graphs, path, how);
   const model = graphs?.models[0] ?? chain.model;
   const twin = twinnedHere(model);
-  const check = await checkWritten(ctx.output.file(Object.keys(written.models)[0]!), target, shape);
+  const ranges = magnitudesIn(model, chain.magnitudes);
+  const checks = await checkGraphs(written, (file) => ctx.output.file(file), { target, shape, ranges });
   const reports = [...shared.reports, ...chain.passes];
   ctx.counter.done++;
   const before = flopsOf(component.model, shape);
@@ -199,7 +198,7 @@ async function buildOne(
       nodes: { before: countNodes(component.model.graph), after: countNodes(model.graph) },
       flops: before === null || after === null ? null : { before, after },
       shape,
-      estimate: estimateOf(model, target, shape),
+      estimate: checks[0]!.check.estimate,
       fidelity: null,
       split: split?.report ?? null,
     },
@@ -215,7 +214,7 @@ async function buildOne(
     written,
     ports: portsOf(model),
     opset: model.opsets.get("") ?? target.opset.emit,
-    check,
+    checks,
     twin,
     sampling: Object.assign({}, ...reports.map((r) => r.published ?? {})),
   };

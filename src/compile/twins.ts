@@ -1,15 +1,25 @@
 import { DiffpressError } from "../diagnostics/index.ts";
 import type { Model } from "../ir/graph.ts";
 import { readModel } from "../ir/onnx/index.ts";
-import { isGraphSet, type Runtime, type Session } from "../runtime/index.ts";
+import {
+  isGraphSet,
+  openGraphSet,
+  type Runtime,
+  type Session,
+  type SessionOptions,
+} from "../runtime/index.ts";
 import { CPU_LIMITS } from "../targets/cpu-limits.ts";
+import { computesInHalf, roundedTwin } from "../targets/rounded.ts";
 import { plainTwin, twinnedOperators } from "../targets/twin.ts";
 
-/** The twin of a file's model where the runtime refused that and the twin would run; `null` otherwise. */
-async function twinOfRefused(path: string, error: unknown): Promise<Model | null> {
-  if (!(error instanceof DiffpressError) || error.code !== "RUNTIME_REJECTED" || isGraphSet(path))
-    return null;
-  return plainTwin(await readModel(path), CPU_LIMITS);
+/** Whether the runtime refused a model that its twin may run in the place of. */
+const isRefusal = (error: unknown): boolean =>
+  error instanceof DiffpressError && error.code === "RUNTIME_REJECTED";
+
+/** A model that ran as its twin: its file, or the name of its graph, and the operators that had no kernel. */
+export interface Twinned {
+  readonly model: string;
+  readonly operators: readonly string[];
 }
 
 /** A session that goes on with the twin when the runtime refuses the model only once it runs. */
@@ -39,9 +49,37 @@ function withFallback(session: Session, open: (error: unknown) => Promise<Sessio
 /**
  * A runtime that runs the plain twin of a model in its place where the model has operators without a CPU kernel: builds
  * for other devices are observed, judged and proven by what they say. Names of values and results are the model's own.
- * Sessions of other providers are opened as they are.
+ * In `reference` arithmetic values of half precision are rounded as the model says, which the runtime alone would not do.
+ * Sessions of other providers are opened as they are. `onTwin` is told of every session that is a twin's.
  */
-export function withTwins(runtime: Runtime): Runtime {
+export function withTwins(runtime: Runtime, onTwin: (twinned: Twinned) => void = () => {}): Runtime {
+  const twinOf = (model: Model): Model | null => {
+    const twin = plainTwin(model, CPU_LIMITS);
+    if (twin !== null) onTwin({ model: model.path ?? model.graph.name, operators: twinnedHere(model) });
+    return twin;
+  };
+  const openModel = async (model: Model, options?: SessionOptions): Promise<Session> => {
+    const runs = twinOf(model) ?? model;
+    const rounded = options?.arithmetic === "reference" ? roundedTwin(runs) : null;
+    return await runtime.openSession(rounded ?? runs, options);
+  };
+  const openFile = async (path: string, options?: SessionOptions): Promise<Session> => {
+    if (options?.arithmetic === "reference") {
+      const model = await readModel(path);
+      if (computesInHalf(model)) return await openModel(model, options);
+    }
+    const openTwin = async (e: unknown): Promise<Session | null> => {
+      const twin = isRefusal(e) ? twinOf(await readModel(path)) : null;
+      return twin === null ? null : await runtime.openSession(twin, options);
+    };
+    try {
+      return withFallback(await runtime.openSession(path, options), openTwin);
+    } catch (e) {
+      const twin = await openTwin(e);
+      if (twin === null) throw e;
+      return twin;
+    }
+  };
   return {
     ...runtime,
     get stats() {
@@ -50,19 +88,10 @@ export function withTwins(runtime: Runtime): Runtime {
     async openSession(source, options) {
       if (source instanceof Uint8Array || (options?.provider ?? "cpu") !== "cpu")
         return await runtime.openSession(source, options);
-      if (typeof source !== "string")
-        return await runtime.openSession(plainTwin(source, CPU_LIMITS) ?? source, options);
-      const openTwin = async (e: unknown): Promise<Session | null> => {
-        const twin = await twinOfRefused(source, e);
-        return twin === null ? null : await runtime.openSession(twin, options);
-      };
-      try {
-        return withFallback(await runtime.openSession(source, options), openTwin);
-      } catch (e) {
-        const twin = await openTwin(e);
-        if (twin === null) throw e;
-        return twin;
-      }
+      if (typeof source !== "string") return await openModel(source, options);
+      return isGraphSet(source)
+        ? await openGraphSet(source, options, openFile)
+        : await openFile(source, options);
     },
   };
 }

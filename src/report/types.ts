@@ -95,11 +95,16 @@ export interface Estimate {
   readonly bytes: number;
   /** Operations of products by the type of their operands. */
   readonly flops: { readonly [dtype: string]: number };
+  /** Nodes that take longest, longest first. */
   readonly slowest: readonly {
     readonly node: string;
     readonly op: string;
     readonly seconds: number;
     readonly bound: "arithmetic" | "memory" | "overhead";
+    readonly bytes: number;
+    readonly flops: number;
+    /** Type of the operands of a product; `null` for other nodes. */
+    readonly dtype: string | null;
   }[];
 }
 
@@ -119,6 +124,8 @@ export interface SplitReport {
   /** Mean SQNR in dB that had to be left. */
   readonly wanted: number;
   readonly per: "bytes" | "flops" | "latency";
+  /** Machine that seconds are estimated on, and where its rates come from; `null` where `per` is not latency. */
+  readonly basis: string | null;
   /** False when even leaving all of the passes out costs more. */
   readonly met: boolean;
   /** Index of the build that was taken. */
@@ -153,6 +160,8 @@ export interface Downgrade extends Decision {
 /** A written model compared with what its target takes. */
 export interface ComponentCheck {
   readonly component: string;
+  /** File of the graph where timesteps have graphs of their own; `null` for a single model. */
+  readonly graph: string | null;
   /** Findings by rule; nodes with the same finding share a line. */
   readonly findings: readonly {
     readonly rule: string;
@@ -195,7 +204,7 @@ export interface TargetReport {
         readonly why: string;
       }[]
     | null;
-  /** What the checker says of the written models, one per component. */
+  /** What the checker says of the written models: one per component, and one per graph where it has several. */
   readonly checks: readonly ComponentCheck[];
   /** What was left out and why: a skipped verification, a build that is for size only. */
   readonly notes: readonly string[];

@@ -81,14 +81,17 @@ function graphFor(set: GraphSet, feed: Dense | undefined, file: string): number 
 
 /**
  * Opens the graphs of a set as one session that runs the one for the timestep it is fed; each is loaded when it is first
- * needed. Errors: GRAPH_SET_INVALID, those of sessions, and when it runs TIMESTEPS_APART.
+ * needed, by `load` where something else is run in its place. Errors: GRAPH_SET_INVALID, those of sessions, and when it
+ * runs TIMESTEPS_APART.
  */
-export async function openGraphSet(path: string, options: SessionOptions = {}): Promise<Session> {
+export async function openGraphSet(
+  path: string,
+  options: SessionOptions = {},
+  load: (file: string, options: SessionOptions) => Promise<Session> = (file, o) =>
+    createSession(file, file, o),
+): Promise<Session> {
   const set = await readGraphSet(path);
-  const open = (k: number): Promise<Session> => {
-    const file = join(dirname(path), set.graphs[k]!.file);
-    return createSession(file, file, options);
-  };
+  const open = (k: number): Promise<Session> => load(join(dirname(path), set.graphs[k]!.file), options);
   const first = await open(0);
   const sessions = new Map<number, Promise<Session>>([[0, Promise.resolve(first)]]);
   if (!first.inputs.some((p) => p.name === set.input)) {

@@ -126,6 +126,26 @@ export const NODE_UNITS: readonly string[] = [
   "LpNormalization",
 ];
 
+/** Those of them that only move data: a grid passes through them. */
+export const MOVING_UNITS: readonly string[] = [
+  "Concat",
+  "DepthToSpace",
+  "Expand",
+  "Flatten",
+  "Gather",
+  "MaxPool",
+  "Pad",
+  "Reshape",
+  "Resize",
+  "Slice",
+  "SpaceToDepth",
+  "Split",
+  "Squeeze",
+  "Tile",
+  "Transpose",
+  "Unsqueeze",
+];
+
 /** Standard operators that only onnxruntime's own providers run. */
 export const INTEGER_OPERATORS: readonly string[] = [
   "QLinearConv",

@@ -1,4 +1,5 @@
 import { claims, HALF, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { H100, H100_CLAIMS } from "./machines/nvidia.ts";
 import type { Target } from "./target.ts";
 
 /** onnxruntime's CUDA provider. Nothing here is measured: its claims are read from source. */
@@ -56,6 +57,7 @@ export const cuda: Target = {
   },
   half: HALF,
   align: { channels: 8, bytes: 4096 },
+  machine: H100,
   limits: {
     ...SESSION,
     operators: {
@@ -106,6 +108,7 @@ export const cuda: Target = {
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...H100_CLAIMS,
     ...claims(ORT_SOURCE, "2026-11-23", {
       provider:
         "prefer_nhwc gives channels-last convolutions without contributed operators and moves Transposes out between them and GroupNorm, so com.microsoft NhwcConv is taken where a model has it but never written: the same kernel runs, and the graph stays portable",

@@ -1,4 +1,5 @@
-import { claims, HALF, NODE_UNITS, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { claims, HALF, MOVING_UNITS, NODE_UNITS, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { RX_7900_XTX, RX_7900_XTX_CLAIMS } from "./machines/amd.ts";
 import type { Target } from "./target.ts";
 
 const DOCS = "onnxruntime DirectML and Windows ML documentation";
@@ -44,6 +45,7 @@ export const directml: Target = {
   packedAttention: { types: ["f32", "f16"] },
   integer: {
     spelling: "qdq",
+    moves: MOVING_UNITS,
     activations: "u8",
     scales: "constant",
     weightScales: "all",
@@ -55,6 +57,7 @@ export const directml: Target = {
   sparsity: { fast: [], note: "kernels are dense: zeros cost time and memory like other weights" },
   half: HALF,
   align: { channels: 8, bytes: 4096 },
+  machine: RX_7900_XTX,
   limits: {
     ...SESSION,
     operators: {
@@ -96,6 +99,7 @@ export const directml: Target = {
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...RX_7900_XTX_CLAIMS,
     ...claims(DOCS, "2026-11-23", {
       provider: "sequential execution without memory pattern; Windows ML ships it beside newer providers",
       opset: "opsets up to 20, with QuantizeLinear and DequantizeLinear of 21",
@@ -104,6 +108,10 @@ export const directml: Target = {
       compute: "arithmetic is done in fp32 and fp16",
       sparsity: "no option reads zeros in weights",
       align: "vendors recommend channels in multiples of 8",
+    }),
+    ...claims(ORT_SOURCE, "2026-11-26", {
+      integer:
+        "operators that only move data lose their conversions where scale and zero point are one on both sides; other pairs are kept",
     }),
     ...claims(ORT_SOURCE, "2026-11-23", {
       "formats.f16": "kernels of every operator in use take fp16",

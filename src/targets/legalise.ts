@@ -1,4 +1,6 @@
 import type { Json } from "../ir/tensor.ts";
+import { takes } from "./check/forms.ts";
+import { PARTS } from "./lower/lookup.ts";
 import type { Target } from "./target.ts";
 
 /** One pass of a legalisation with the options that differ from its defaults. */
@@ -15,6 +17,9 @@ const PRIMITIVE = "decomposed";
 /** Axes of the transposition that puts patches of a transformer together. */
 const PATCH_AXES = 6;
 
+/** Axes that exported models come with: patches of a video need eight. */
+const FULL_RANK = 8;
+
 /** Axes of queries, keys and values whose heads are split. */
 const SPLIT_HEADS = 4;
 
@@ -27,6 +32,12 @@ function kernelOptions({ limits }: Target): LegaliseStep["options"] {
     evenChannels: shapes.evenChannels,
     groupMax: shapes.groupMax ?? null,
   };
+}
+
+/** Whether the provider lacks an operator that lookups, repetitions and comparisons are made of. */
+function lacksLookups({ limits }: Target): boolean {
+  const { operators } = limits;
+  return operators !== undefined && Object.keys(PARTS).some((op) => !takes(operators, { domain: "", op }));
 }
 
 /**
@@ -52,6 +63,7 @@ export function legalisePlan(target: Target): readonly LegaliseStep[] {
   if (target.shapes.maxRank < PATCH_AXES) steps.push(step("fuse-depth-to-space"));
   steps.push(step("fuse-gemm"));
   steps.push(step("spell-ops"));
+  if (target.shapes.maxRank < FULL_RANK) steps.push(step("reduce-rank"));
   // Transposes around channels-last kernels meet those of their neighbours.
   if (spelling.groupNorm === "com.microsoft.GroupNorm" && target.limits.fusedShapes?.channelsLast === true)
     steps.push(step("simplify"));
@@ -74,6 +86,8 @@ export function finishPlan(target: Target): readonly LegaliseStep[] {
     last.push(step("fuse-split-gelu", { widths: widths === undefined ? null : [...widths] }));
   }
   if (last.length > 0) steps.push(...last, step("remove-dead"));
+  // Lookups by one index find it in one way.
+  if (lacksLookups(target)) steps.push(step("spell-lookups"), step("merge-duplicates"), step("remove-dead"));
   if (target.shapes.static) steps.push(step("store-shapes", { strict: true }));
   return steps;
 }

@@ -1,4 +1,5 @@
 import { claims, FOLDS, HALF, NODE_UNITS, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { MI300X, MI300X_CLAIMS } from "./machines/amd.ts";
 import type { Target } from "./target.ts";
 
 const IMPORTER = "MIGraphX importer of ONNX, parse_groupnorm.cpp of 2025";
@@ -53,6 +54,7 @@ export const migraphx: Target = {
   },
   half: HALF,
   align: { channels: 8, bytes: 4096 },
+  machine: MI300X,
   limits: {
     ...SESSION,
     operators: {
@@ -93,6 +95,7 @@ export const migraphx: Target = {
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...MI300X_CLAIMS,
     ...claims(DOCS, "2026-11-23", {
       opset: "the parser takes opsets up to 19",
       "formats.bf16": "ONNX Conv takes bfloat16 from opset 22 on",

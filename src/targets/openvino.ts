@@ -1,4 +1,14 @@
-import { claims, FOLDS, HALF, NODE_UNITS, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import {
+  claims,
+  FOLDS,
+  HALF,
+  MOVING_UNITS,
+  NODE_UNITS,
+  ORT_SOURCE,
+  SESSION,
+  SESSION_CLAIMS,
+} from "./claims.ts";
+import { LUNAR_LAKE_CLAIMS, LUNAR_LAKE_CPU, LUNAR_LAKE_GPU, LUNAR_LAKE_NPU } from "./machines/intel.ts";
 import type { Overrides, Target } from "./target.ts";
 
 const DOCS = "OpenVINO NPU device page and onnxruntime OpenVINO provider page";
@@ -30,6 +40,7 @@ const processor = (device: string): Overrides => ({
       },
     }),
   },
+  machine: device === "CPU" ? LUNAR_LAKE_CPU : LUNAR_LAKE_GPU,
   limits: {
     operators: {
       standard: { except: ["Attention", "RotaryEmbedding", "TensorScatter", "Col2Im"] },
@@ -77,6 +88,7 @@ export const openvino: Target = {
   },
   integer: {
     spelling: "qdq",
+    moves: MOVING_UNITS,
     activations: "u8",
     scales: "constant",
     weightScales: "all",
@@ -91,6 +103,7 @@ export const openvino: Target = {
   },
   half: HALF,
   align: { channels: 16, bytes: 4096 },
+  machine: LUNAR_LAKE_NPU,
   limits: {
     ...SESSION,
     operators: {
@@ -117,6 +130,7 @@ export const openvino: Target = {
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...LUNAR_LAKE_CLAIMS,
     ...claims(DOCS, "2026-11-23", {
       provider:
         "device_type selects the device; enable_qdq_optimizer strips conversions the NPU does not want",
@@ -134,6 +148,10 @@ export const openvino: Target = {
       "variants.npu": "the NPU takes static shapes and computes in fp16",
       "variants.cpu": "the CPU device takes symbolic shapes and MatMulNBits",
       "variants.gpu": "the GPU device takes symbolic shapes and MatMulNBits",
+    }),
+    ...claims(ORT_SOURCE, "2026-11-26", {
+      integer:
+        "operators that only move data lose their conversions where scale and zero point are one on both sides; other pairs are kept",
     }),
     ...claims(ORT_SOURCE, "2026-11-23", {
       "formats.w8": "constants fold before nodes are given to the provider",

@@ -1,5 +1,5 @@
-import { claims, SESSION_CLAIMS } from "./claims.ts";
-import { HEXAGON_X, HEXAGON_X_CLAIMS } from "./machines.ts";
+import { claims, MOVING_UNITS, ORT_SOURCE, SESSION_CLAIMS } from "./claims.ts";
+import { HEXAGON_X, HEXAGON_X_CLAIMS } from "./machines/qualcomm.ts";
 import { QNN_LIMITS } from "./qnn-htp-limits.ts";
 import type { Target } from "./target.ts";
 
@@ -51,6 +51,7 @@ export const qnnHtp: Target = {
   },
   integer: {
     spelling: "qdq",
+    moves: MOVING_UNITS,
     activations: "u16",
     scales: "constant",
     weightScales: "conv",
@@ -122,6 +123,10 @@ export const qnnHtp: Target = {
       "limits.fixedGrids": "the helper writes 1/65536 for 16-bit sigmoids and 1/32768 for tangents",
       "limits.islands":
         "LayerNormalization on the last axis only; equations of Einsum that are products only",
+    }),
+    ...claims(ORT_SOURCE, "2026-11-26", {
+      integer:
+        "operators that only move data lose their conversions where scale and zero point are one on both sides; other pairs are kept",
     }),
     ...claims(DOCS, "2026-11-23", {
       "limits.productTypes":

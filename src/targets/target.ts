@@ -1,7 +1,7 @@
 import type { DType } from "../ir/dtype.ts";
 import type { PatternName } from "../numeric/sparsify/pattern.ts";
-import type { Machine } from "./machine.ts";
 import type { Limits } from "./limits.ts";
+import type { Machine } from "./machine.ts";
 
 /** A claim about a runtime with where it comes from. `measured` means re-tested on the pinned onnxruntime-node. */
 export interface Source {
@@ -78,6 +78,11 @@ export interface IntegerSupport {
    * the inputs of layers alone and biases in float, and fuses what follows by itself.
    */
   readonly placement?: "around" | "inputs";
+  /**
+   * Of `around`: operators that pass integers on as they are where their inputs and their output have one grid, a Concat
+   * over the union of what it joins; absent: data between conversions is moved in float.
+   */
+  readonly moves?: readonly string[];
   /** Every scale is a power of two. */
   readonly powerOfTwo?: boolean;
   /**
@@ -112,7 +117,16 @@ export interface HalfRules {
 export type Overrides = Partial<
   Pick<
     Target,
-    "title" | "provider" | "opset" | "shapes" | "compute" | "integer" | "integerWhy" | "sparsity" | "half"
+    | "title"
+    | "provider"
+    | "opset"
+    | "shapes"
+    | "compute"
+    | "integer"
+    | "integerWhy"
+    | "sparsity"
+    | "half"
+    | "machine"
   >
 > & {
   readonly formats?: Partial<Target["formats"]>;

@@ -1,4 +1,5 @@
 import { claims, FOLDS, HALF, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { H100, H100_CLAIMS } from "./machines/nvidia.ts";
 import type { Target } from "./target.ts";
 import { IMPORTER_LIMITS } from "./tensorrt-limits.ts";
 
@@ -66,6 +67,7 @@ export const tensorrt: Target = {
   },
   half: HALF,
   align: { channels: 8, bytes: 4096 },
+  machine: H100,
   limits: { ...SESSION, ...IMPORTER_LIMITS },
   variants: {
     default: "10.x",
@@ -82,6 +84,7 @@ export const tensorrt: Target = {
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...H100_CLAIMS,
     ...claims(DOCS, "2026-11-23", {
       provider: "engines take minutes to build; the cache keeps them",
       "formats.f16":

@@ -1,4 +1,14 @@
-import { claims, FOLDS, HALF, NODE_UNITS, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import {
+  claims,
+  FOLDS,
+  HALF,
+  MOVING_UNITS,
+  NODE_UNITS,
+  ORT_SOURCE,
+  SESSION,
+  SESSION_CLAIMS,
+} from "./claims.ts";
+import { XDNA2, XDNA2_CLAIMS } from "./machines/amd.ts";
 import type { Target } from "./target.ts";
 
 const DOCS = "AMD Ryzen AI 1.5 operator support and model quantization pages";
@@ -6,6 +16,7 @@ const DOCS = "AMD Ryzen AI 1.5 operator support and model quantization pages";
 /** What its integer formats share; scales per tensor are what every toolchain version takes. */
 const INTEGER = {
   spelling: "qdq",
+  moves: MOVING_UNITS,
   scales: "constant",
   weightScales: "none",
   placement: "around",
@@ -65,6 +76,7 @@ export const vitisai: Target = {
   },
   half: HALF,
   align: { channels: 16, bytes: 4096 },
+  machine: XDNA2,
   limits: {
     ...SESSION,
     operators: {
@@ -132,6 +144,7 @@ export const vitisai: Target = {
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...XDNA2_CLAIMS,
     ...claims(DOCS, "2026-11-23", {
       provider: "the provider compiles when the session is made and caches",
       opset: "opset 17 is what the guides export; the ceiling is unverified",
@@ -155,6 +168,10 @@ export const vitisai: Target = {
       "variants.xint8": "int8 symmetric with scales that are powers of two",
       "variants.a8w8": "8-bit activations and weights with float scales",
       "variants.a16w8": "16-bit activations and 8-bit weights",
+    }),
+    ...claims(ORT_SOURCE, "2026-11-26", {
+      integer:
+        "operators that only move data lose their conversions where scale and zero point are one on both sides; other pairs are kept",
     }),
     ...claims(ORT_SOURCE, "2026-11-23", {
       "formats.f16": "Cast of a constant folds before nodes are given to the provider",

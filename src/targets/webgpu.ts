@@ -1,5 +1,5 @@
 import { claims, SESSION, SESSION_CLAIMS } from "./claims.ts";
-import { ADRENO_X, ADRENO_X_CLAIMS } from "./machines.ts";
+import { ADRENO_X, ADRENO_X_CLAIMS } from "./machines/qualcomm.ts";
 import type { Target } from "./target.ts";
 
 const PROBE =

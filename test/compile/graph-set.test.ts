@@ -43,6 +43,19 @@ describe("a build of one graph per bucket", () => {
     expect(result.components.flatMap((c) => c.outputs).map((o) => o.name)).toContain("out_sample");
   });
 
+  it("is checked graph by graph, and what all of them have in common is told once", () => {
+    const target = report.targets["qnn-htp"]!;
+    const checks = target.checks.filter((c) => c.component === "unet");
+    const leavesAccelerator = target.leavesAccelerator?.filter((n) => n.component === "unet");
+    expect(checks.map((c) => [c.component, c.graph])).toEqual([
+      ["unet", "model.b0.onnx"],
+      ["unet", "model.b1.onnx"],
+    ]);
+    for (const c of checks) expect(c.verdicts.quantized).toBeGreaterThan(50);
+    expect(checks[1]!.verdicts).toEqual(checks[0]!.verdicts);
+    expect(leavesAccelerator).toHaveLength(checks[0]!.verdicts.leaves);
+  });
+
   it("holds the graphs, their weights once, and says which serves when", async () => {
     expect(readdirSync(folder).sort()).toEqual([
       "config.json",

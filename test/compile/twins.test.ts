@@ -3,13 +3,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type BuildFile, compile, readModel, type Report, selfTest } from "../../src/index.ts";
+import { renderVerification } from "../../cli/render/verification.ts";
+import { type BuildFile, compile, type Report, readModel, selfTest, verify } from "../../src/index.ts";
 
 const PIPELINE = fileURLToPath(new URL("../../fixtures/cifar-unet", import.meta.url));
 const dir = mkdtempSync(join(tmpdir(), "diffpress-twins-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 /** Half-precision builds that differ in how sums are rounded differ by so much. */
 const NOISE_DB = 1.5;
+/** What half precision leaves of the worst step, every value rounded. */
+const LEAST_DB = 48;
 const out = join(dir, "build");
 const IDS = ["cuda", "directml"];
 /** Builds that run here as they are: attention written out, and as the standard operator. */
@@ -61,13 +64,32 @@ describe.each(IDS)("a build for %s", (id) => {
     const t = report.targets[id]!;
     expect(t.exactness.map((e) => e.component)).toEqual(["text_encoder", "unet"]);
     for (const e of t.exactness) expect(e.error).toBeLessThan(1e-5);
-    expect(t.fidelity!.sqnrWorst).toBeGreaterThan(50);
+    expect(t.fidelity!.sqnrWorst).toBeGreaterThan(LEAST_DB);
     // What is said in other operators is as near to the original as what is written out.
     const written = report.targets["tensorrt"]!.fidelity!.sqnrWorst;
     expect(Math.abs(t.fidelity!.sqnrWorst - written)).toBeLessThan(NOISE_DB);
     expect(t.notes.join("\n")).toMatch(/unet: no CPU kernel for com\.microsoft:GroupNorm, packed .*twin/);
     expect(t.notes.join("\n")).not.toMatch(/does not run|not verified|not proven/);
   });
+  it("is judged by `verify` as its twin, which says so", async () => {
+    const how = { effort: "quick", steps: 3, seeds: 1 } as const;
+    const folder = join(out, id);
+    const result = await verify(PIPELINE, folder, how);
+    const operators = [
+      "com.microsoft:GroupNorm",
+      "packed com.microsoft:MultiHeadAttention",
+      ...(GATED[id as keyof typeof GATED] > 0 ? ["com.microsoft:BiasSplitGelu"] : []),
+    ];
+    expect(result.twins).toEqual([{ model: join(folder, "unet/model.onnx"), operators }]);
+    if (result.kind !== "trajectory") throw new Error("not sampled");
+    expect(result.settings[0]!.sqnr.worst.sqnr).toBeGreaterThan(LEAST_DB);
+    expect(renderVerification(result)).toMatch(
+      /no CPU kernel for com\.microsoft:GroupNorm, packed .* in .*unet\/model\.onnx: figures are those of a twin/,
+    );
+    const own = await verify(PIPELINE, PIPELINE, { ...how, steps: 1 });
+    expect(own.twins).toEqual([]);
+    expect(renderVerification(own)).not.toMatch(/twin/);
+  }, 240_000);
   it("has a self-test that runs here as the twin", async () => {
     const build = JSON.parse(readFileSync(join(out, id, "build.json"), "utf8")) as BuildFile;
     const unet = build.components.find((c) => c.name === "unet")!;
@@ -79,6 +101,30 @@ describe.each(IDS)("a build for %s", (id) => {
     expect(result.passed, JSON.stringify(result)).toBe(true);
     expect(result.components.map((c) => c.twin)).toEqual([[], STRANGE[id as keyof typeof STRANGE]]);
   });
+});
+
+describe("a build with 4-bit floats", () => {
+  it("is corrected, judged and tested by what its weights say, without a kernel that reads them", async () => {
+    const four = join(dir, "four");
+    const { report } = await compile(PIPELINE, {
+      out: four,
+      recipe: {
+        extends: "exact",
+        calibration: { samples: 2, steps: 2 },
+        verification: { samples: 1, steps: 2 },
+        passes: ["clean", { "quantize-weights": { format: "f4" } }, { "correct-output": { minGain: 0 } }],
+      },
+      targets: ["tensorrt"],
+    });
+    const t = report.targets["tensorrt"]!;
+    const decisions = t.passes.filter((p) => p.name === "correct-output").flatMap((p) => p.decisions);
+    expect(decisions.map((d) => d.rule)).toContain("step");
+    expect(decisions.map((d) => d.rule)).not.toContain("not-run");
+    expect(t.fidelity!.sqnrMean).toBeGreaterThan(30);
+    expect(t.notes.join("\n")).toMatch(/unet: no CPU kernel for DequantizeLinear of f4e2m1.*twin/);
+    const result = await selfTest(join(four, "tensorrt"));
+    expect(result.passed, JSON.stringify(result)).toBe(true);
+  }, 120_000);
 });
 
 describe("a build for an importer that knows the standard Attention", () => {
@@ -99,7 +145,7 @@ describe("a build for an importer that knows the standard Attention", () => {
     const [written, fused] = [report.targets[WRITTEN]!, report.targets[FUSED]!];
     expect(fused.notes.join("\n")).not.toMatch(/does not run|not verified|not proven|twin/);
     for (const e of fused.exactness) expect(e.error).toBeLessThan(1e-5);
-    expect(fused.fidelity!.sqnrWorst).toBeGreaterThan(50);
+    expect(fused.fidelity!.sqnrWorst).toBeGreaterThan(LEAST_DB);
     expect(Math.abs(fused.fidelity!.sqnrWorst - written.fidelity!.sqnrWorst)).toBeLessThan(NOISE_DB);
     const result = await selfTest(join(out, FUSED.replace(":", "-")));
     expect(result.passed, JSON.stringify(result)).toBe(true);

@@ -2,11 +2,54 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ModelBuilder } from "../../src/ir/build.ts";
 import { floatAttr, type Model } from "../../src/ir/graph.ts";
-import { f32Tensor } from "../../src/ir/tensor.ts";
+import { f32Tensor, inlineTensor } from "../../src/ir/tensor.ts";
 import { castTensor } from "../../src/runtime/kernels/cast.ts";
 import { CPU_LIMITS } from "../../src/targets/cpu-limits.ts";
 import { plainTwin, twinnedOperators } from "../../src/targets/twin.ts";
 import { floats, ops, runtime, wave } from "../passes/harness.ts";
+
+/** A product with a weight of all E2M1 numbers in blocks of 16, whose E4M3FN scales stand behind one of fp32. */
+function nvfp4Model(): { readonly model: Model; readonly weight: readonly number[] } {
+  const b = new ModelBuilder({ opset: 23 });
+  const x = b.input("x", "f32", [2, 32]);
+  const codes = new Uint8Array(32 * 4).map((_, i) => (((2 * i + 1) % 16) << 4) | ((2 * i) % 16));
+  // 0.5, 1, 2 and 4.
+  const scales = Uint8Array.of(
+    0x30,
+    0x38,
+    0x40,
+    0x48,
+    0x38,
+    0x30,
+    0x48,
+    0x40,
+    0x30,
+    0x38,
+    0x40,
+    0x48,
+    0x38,
+    0x30,
+    0x48,
+    0x40,
+  );
+  const unit = b.constant(f32Tensor([0.25], []));
+  const scale = b.node("DequantizeLinear", [b.constant(inlineTensor("f8e4m3fn", [2, 8], scales)), unit]);
+  const w = b.node("DequantizeLinear", [b.constant(inlineTensor("f4e2m1", [32, 8], codes)), scale], {
+    axis: 0,
+    block_size: 16,
+  });
+  const model = b
+    .output(b.node("MatMul", [x, w]), "y", { kind: "tensor", dtype: "f32", shape: [2, 8] })
+    .build();
+  const E2M1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6];
+  const weight = Array.from({ length: 256 }, (_, i) => {
+    const code = i % 16;
+    const size = E2M1[code % 8]! * (code < 8 ? 1 : -1);
+    const at = scales[(i < 128 ? 0 : 8) + (i % 8)]!;
+    return size * 2 ** ((at >> 3) - 7) * 0.25;
+  });
+  return { model, weight };
+}
 
 interface Case {
   readonly batch: number;
@@ -151,5 +194,32 @@ describe("a plain twin", () => {
     const relu = plain.node("Relu", [plain.input("x", "f32", [2])]);
     const model = plain.output(relu, "y", { kind: "tensor", dtype: "f32", shape: [2] }).build();
     expect(plainTwin(model, CPU_LIMITS)).toBeNull();
+  });
+});
+
+describe("weights in 4-bit floats", () => {
+  it("are read in a wider type that holds them exactly, one constant for all readers", async () => {
+    const { model, weight } = nvfp4Model();
+    expect(twinnedOperators(model, CPU_LIMITS)).toEqual(new Map([["DequantizeLinear of f4e2m1", 1]]));
+    const twin = plainTwin(model, CPU_LIMITS)!;
+    expect(ops(twin)).toEqual(ops(model));
+    expect(plainTwin(twin, CPU_LIMITS)).toBeNull();
+    const data = wave([2, 32]);
+    const rt = await runtime();
+    await expect(rt.openSession(model)).rejects.toMatchObject({ code: "RUNTIME_REJECTED" });
+    for (const optimize of ["disable", "all"] as const) {
+      const session = await rt.openSession(twin, { optimize });
+      const y = floats((await session.run(new Map([["x", data]]))).get("y")!);
+      await session.release();
+      const x = floats(data);
+      for (const [i, v] of y.entries()) {
+        const [row, column] = [Math.floor(i / 8), i % 8];
+        const exact = Array.from({ length: 32 }, (_, k) => x[row * 32 + k]! * weight[k * 8 + column]!);
+        expect(v).toBeCloseTo(
+          exact.reduce((a, c) => a + c, 0),
+          4,
+        );
+      }
+    }
   });
 });

@@ -40,10 +40,18 @@ export interface ChannelExtremes {
  * `profile[call] · [low[channel], high[channel]]`.
  */
 export interface TimeSplit {
-  /** Positive, mean 1. All ones when the range moves by less than the tolerance. */
+  /** Positive, mean 1, or powers of two near that. All ones when the range moves by less than the tolerance. */
   readonly profile: Float64Array;
   readonly low: Float64Array;
   readonly high: Float64Array;
+}
+
+/** What decides how far a range follows time. */
+export interface TimeRule {
+  /** Ratio of largest to smallest factor below which time is ignored. */
+  readonly tolerance: number;
+  /** Factors are powers of two, so that a scale that is one stays one at every call. */
+  readonly powerOfTwo?: boolean;
 }
 
 /** Smallest width a channel is given: a constant channel must still have a finite scale. */
@@ -52,9 +60,9 @@ const SMALLEST_WIDTH = 1e-7;
 /**
  * Separates what time does to a range from what distinguishes channels. The factor of a call is the importance-weighted
  * root mean square of the channel widths at it. `importance` holds one non-negative number per channel (the energy of the
- * weights that read it); `tolerance` is the ratio of largest to smallest factor below which time is ignored.
+ * weights that read it).
  */
-export function splitTime(x: ChannelExtremes, importance: ArrayLike<number>, tolerance: number): TimeSplit {
+export function splitTime(x: ChannelExtremes, importance: ArrayLike<number>, rule: TimeRule): TimeSplit {
   const { calls, channels, min, max } = x;
   let profile = new Float64Array(calls);
   for (let t = 0; t < calls; t++) {
@@ -69,8 +77,8 @@ export function splitTime(x: ChannelExtremes, importance: ArrayLike<number>, tol
   const least = profile.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
   const most = profile.reduce((a, b) => Math.max(a, b), 0);
   profile =
-    mean > 0 && least > 0 && most / least >= tolerance
-      ? profile.map((p) => p / mean)
+    mean > 0 && least > 0 && most / least >= rule.tolerance
+      ? profile.map((p) => factorOf(p / mean, rule))
       : new Float64Array(calls).fill(1);
   const low = new Float64Array(channels);
   const high = new Float64Array(channels);
@@ -82,6 +90,9 @@ export function splitTime(x: ChannelExtremes, importance: ArrayLike<number>, tol
     }
   return { profile, low, high };
 }
+
+const factorOf = (p: number, { powerOfTwo }: TimeRule): number =>
+  powerOfTwo === true ? 2 ** Math.round(Math.log2(p)) : p;
 
 /** Values of one activation with time divided out, `rows × channels`. */
 export interface NormalisedSample {

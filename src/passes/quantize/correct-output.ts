@@ -1,8 +1,10 @@
 import type { Oracle } from "../../calibrate/statistics/types.ts";
+import { DiffpressError } from "../../diagnostics/index.ts";
 import { anatomy } from "../../ir/anatomy/index.ts";
 import type { Graph, ValueId } from "../../ir/graph.ts";
 import type { Estimator } from "../../numeric/affine-fit.ts";
 import { ratioDb } from "../../numeric/energy.ts";
+import type { Session } from "../../runtime/index.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { bake, type Lookup } from "./correct/bake.ts";
 import { channelsOf, type FitOn, fitSteps, type StepFit } from "./correct/fit.ts";
@@ -63,6 +65,17 @@ function reportStep(s: StepFit, output: string, ctx: PassContext): void {
           why: `t=${s.timestep}: a correction does not help held-out seeds, which have ${before} dB without`,
         },
   );
+}
+
+/** The build on the runtime at hand, or what that said: builds for other devices may hold what it has no kernels for. */
+async function openBuild(oracle: Oracle, ctx: PassContext): Promise<Session | string> {
+  try {
+    return await oracle.open(ctx.model);
+  } catch (e) {
+    const refused = e instanceof DiffpressError && e.code === "RUNTIME_REJECTED";
+    if (!refused || ctx.target === null || ctx.target.kind === "cpu") throw e;
+    return `the build does not run on the CPU of this machine, so its output is not known: ${e.message}`;
+  }
 }
 
 export const correctOutput = definePass<CorrectOutputOptions>({
@@ -129,7 +142,8 @@ It runs last, after everything that changes the output. Without a sampled trajec
     if (oracle === null) return skip("no-oracle", "the model cannot be sampled");
     const at = place(graph, oracle, ctx);
     if (typeof at === "string") return skip("no-place", at);
-    const session = await oracle.open(ctx.model);
+    const session = await openBuild(oracle, ctx);
+    if (typeof session === "string") return skip("not-run", session);
     const steps = await fitSteps(oracle, session, o).finally(() => session.release());
     if (steps === null) return skip("single-seed", "no seed can be held out: some timestep has only one");
     if (steps.every((s) => s.before <= NOTHING * s.signal))

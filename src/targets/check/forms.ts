@@ -172,7 +172,7 @@ export function* computedArguments(
 }
 
 /** Whether a provider takes an operator. */
-export function takes({ standard, contrib }: OperatorSet, node: Node): boolean {
+export function takes({ standard, contrib }: OperatorSet, node: Pick<Node, "domain" | "op">): boolean {
   if (node.domain === "com.microsoft") return contrib.includes(node.op);
   if (node.domain !== "") return false;
   return "only" in standard ? standard.only.includes(node.op) : !standard.except.includes(node.op);

@@ -69,7 +69,7 @@ function restored(x: number, scale: number, zero: number): number {
 
 /** Every way to grid a run with its full range. */
 function grids(run: Run): ActivationGrid[] {
-  const split = splitTime(extremesOf(run), ones(run.channels), 1.1);
+  const split = splitTime(extremesOf(run), ones(run.channels), { tolerance: 1.1 });
   return [
     channelGrid(split, UNSEEN, { power: 2, steps: 255 }),
     commonZeroGrid(split, ones(run.channels), UNSEEN, { power: 2, steps: 255 }),
@@ -81,7 +81,7 @@ describe("time and channels apart", () => {
     fc.assert(
       fc.property(runs, fc.constantFrom(1, 1.1, 3, Number.POSITIVE_INFINITY), (run, tolerance) => {
         const x = extremesOf(run);
-        const { profile, low, high } = splitTime(x, ones(run.channels), tolerance);
+        const { profile, low, high } = splitTime(x, ones(run.channels), { tolerance });
         expect(profile.reduce((a, b) => a + b, 0) / run.calls).toBeCloseTo(1, 9);
         for (let t = 0; t < run.calls; t++)
           for (let c = 0; c < run.channels; c++) {
@@ -104,9 +104,29 @@ describe("time and channels apart", () => {
       min: Float64Array.of(-1, -factor),
       max: Float64Array.of(1, factor),
     });
-    expect([...splitTime(moving(1.05), [1], 1.1).profile]).toEqual([1, 1]);
-    expect([...splitTime(moving(3), [1], 1.1).profile]).toEqual([0.5, 1.5]);
-    expect([...splitTime(moving(0), [1], 1.1).profile]).toEqual([1, 1]);
+    expect([...splitTime(moving(1.05), [1], { tolerance: 1.1 }).profile]).toEqual([1, 1]);
+    expect([...splitTime(moving(3), [1], { tolerance: 1.1 }).profile]).toEqual([0.5, 1.5]);
+    expect([...splitTime(moving(0), [1], { tolerance: 1.1 }).profile]).toEqual([1, 1]);
+  });
+
+  it("take factors that are powers of two where scales have to be, and still hold every value", () => {
+    fc.assert(
+      fc.property(runs, (run) => {
+        const x = extremesOf(run);
+        const { profile, low, high } = splitTime(x, ones(run.channels), { tolerance: 1.1, powerOfTwo: true });
+        const free = splitTime(x, ones(run.channels), { tolerance: 1.1 }).profile;
+        for (const [t, p] of profile.entries()) {
+          expect(Number.isInteger(Math.log2(p))).toBe(true);
+          expect(Math.abs(Math.log2(p / free[t]!))).toBeLessThanOrEqual(0.5 + 1e-12);
+          for (let c = 0; c < run.channels; c++) {
+            const i = t * run.channels + c;
+            const slack = 1e-12 * Math.max(Math.abs(x.min[i]!), Math.abs(x.max[i]!));
+            expect(x.min[i]!).toBeGreaterThanOrEqual(p * low[c]! - slack);
+            expect(x.max[i]!).toBeLessThanOrEqual(p * high[c]! + slack);
+          }
+        }
+      }),
+    );
   });
 
   it("follow the channels that matter", () => {
@@ -116,7 +136,7 @@ describe("time and channels apart", () => {
       min: Float64Array.of(0, 0, 0, 0),
       max: Float64Array.of(1, 4, 2, 1),
     };
-    const of = (importance: number[]): number[] => [...splitTime(x, importance, 1.1).profile];
+    const of = (importance: number[]): number[] => [...splitTime(x, importance, { tolerance: 1.1 }).profile];
     expect(of([1, 0])[1]! / of([1, 0])[0]!).toBeCloseTo(2, 12);
     expect(of([0, 1])[1]! / of([0, 1])[0]!).toBeCloseTo(1 / 4, 12);
   });
@@ -131,7 +151,7 @@ describe("grids of activations", () => {
   it("represent every value of every call within half a step, and zero exactly", () => {
     fc.assert(
       fc.property(runs, (run) => {
-        const { profile } = splitTime(extremesOf(run), ones(run.channels), 1.1);
+        const { profile } = splitTime(extremesOf(run), ones(run.channels), { tolerance: 1.1 });
         for (const g of grids(run)) {
           for (let c = 0; c < run.channels; c++) {
             const zero = zeroOf(g, c);
@@ -155,7 +175,7 @@ describe("grids of activations", () => {
       fc.property(runs, fc.nat(1000), (run, seed) => {
         const rng = createRng(seed, "importance");
         const importance = Float64Array.from({ length: run.channels }, () => 0.1 + rng.float());
-        const split = splitTime(extremesOf(run), importance, 1.1);
+        const split = splitTime(extremesOf(run), importance, { tolerance: 1.1 });
         const cost = (scale: ArrayLike<number>): number =>
           importance.reduce((sum, w, c) => sum + w * scale[c]! ** 2, 0);
         const found = cost(commonZeroGrid(split, importance, UNSEEN, { power: 2, steps: 255 }).scale);
@@ -174,7 +194,7 @@ describe("grids of activations", () => {
   it("shrink a range only where that lowers the error on the sample", () => {
     fc.assert(
       fc.property(runs, fc.constantFrom(2, 2.4), (run, power) => {
-        const split = splitTime(extremesOf(run), ones(run.channels), 1.1);
+        const split = splitTime(extremesOf(run), ones(run.channels), { tolerance: 1.1 });
         const once = withoutTime(run.values, split.profile);
         const seen = run.calls * run.rows;
         const times = Math.ceil(SEARCHED_VALUES / seen);

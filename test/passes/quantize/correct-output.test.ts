@@ -12,6 +12,8 @@ import { verifyModel } from "../../../src/ir/verify.ts";
 import { createRng, gaussian } from "../../../src/numeric/rng.ts";
 import type { Decision, SamplingFacts } from "../../../src/passes/pass.ts";
 import { type CorrectOutputOptions, correctOutput } from "../../../src/passes/quantize/correct-output.ts";
+import { target as targetById } from "../../../src/targets/index.ts";
+import type { Target } from "../../../src/targets/target.ts";
 import { recordOracle } from "../../calibrate/oracle.ts";
 import { runtime } from "../harness.ts";
 
@@ -31,7 +33,7 @@ interface Shape {
 }
 
 /** A toy denoiser y = conv(x) + cos(t), and the same with an affine error that depends linearly on the timestep. */
-function toy({ time, timeDims }: Shape, planted: Planted | null): Model {
+function toy({ time, timeDims }: Shape, planted: Planted | null, narrow = false): Model {
   const b = new ModelBuilder({ opset: 17 });
   const x = b.input("sample", "f32", ["batch", CHANNELS, 4, 4]);
   const t = b.input("timestep", time, [...timeDims]);
@@ -56,6 +58,8 @@ function toy({ time, timeDims }: Shape, planted: Planted | null): Model {
     const offset = line((s) => [0, 1, 2].map((c) => planted.offset(s, c)), [1, CHANNELS, 1, 1]);
     out = b.node("Add", [b.node("Mul", [out, gain]), offset]);
   }
+  // The CPU has no sigmoid of bfloat16.
+  if (narrow) out = b.node("Cast", [b.node("Sigmoid", [b.node("Cast", [out], { to: 16 })])], { to: 1 });
   return b
     .output(out, "out_sample", { kind: "tensor", dtype: "f32", shape: ["batch", CHANNELS, 4, 4] })
     .build();
@@ -95,6 +99,7 @@ async function correct(
   oracle: Oracle,
   options: Partial<CorrectOutputOptions> = {},
   published: SamplingFacts[] = [],
+  target: Target | null = null,
 ): Promise<Decision[]> {
   const rt = await runtime();
   const decisions: Decision[] = [];
@@ -103,7 +108,7 @@ async function correct(
     { ...DEFAULTS, ...options },
     {
       model,
-      target: null,
+      target,
       seed: 0,
       evaluator: rt.evaluator,
       reader: rt.reader,
@@ -227,6 +232,16 @@ describe("correct-output", () => {
       expect(decisions.at(-1)).toMatchObject({ kind: "skipped", rule: "not-helping" });
       expect(noisy.graph.version).toBe(version);
     });
+    it("a build that does not run here, unless it is one for this processor", async () => {
+      const strange = toy(BATCH, PLANTED, true);
+      const decisions = await correct(strange, oracle, {}, [], targetById("tensorrt"));
+      expect(decisions).toMatchObject([
+        { kind: "skipped", rule: "not-run", why: expect.stringMatching(/does not run on the CPU/) },
+      ]);
+      const here = correct(strange, oracle, {}, [], targetById("cpu-x64"));
+      await expect(here).rejects.toMatchObject({ code: "RUNTIME_REJECTED" });
+    });
+
     it("when no seed can be held out", async () => {
       const single = await oracleOf(BATCH, toy(BATCH, null), 1);
       expect(await correct(toy(BATCH, PLANTED), single)).toMatchObject([{ rule: "single-seed" }]);

@@ -7,8 +7,59 @@ function perAxis(b: Mini, dims: readonly number[], axis: number, type: "i8" | "u
   return b.node("DequantizeLinear", [b.int(type, dims, (i) => i % 50), scales], { axis });
 }
 
+/** What a Concat joins, quantized on the given scales or left in float, and quantized again. */
+const joined = (scales: readonly (number | null)[], out: number) =>
+  mini(21, (b) => {
+    const sample = b.x([1, 4, 4, 4]);
+    const parts = scales.map((scale) => {
+      const x = b.node("Add", [sample, b.floats([])]);
+      return scale === null ? x : b.pair(x, { scale });
+    });
+    return b.pair(b.node("Concat", parts, { axis: 1 }), { scale: out });
+  });
+
+/** Halves of a quantized tensor, each quantized on a scale of its own. */
+const halved = (first: number, second: number) =>
+  mini(21, (b) => {
+    const parts = b.multi("Split", [b.pair(b.x([1, 4, 4, 4]))], 2, { axis: 1, num_outputs: 2 });
+    const [a, c] = [first, second].map((scale, i) => b.pair(parts[i]!, { scale }));
+    return b.node("Add", [a!, c!]);
+  });
+
 /** Rules of NPU runtimes, none of them at hand, by target. */
 export const npus: Readonly<Record<string, MiniRule>> = {
+  "GEN-5, a Concat": {
+    target: "qnn-htp",
+    accept: () => joined([0.02, 0.02], 0.02),
+    reject: [
+      () => joined([0.02, 0.05], 0.02),
+      () => joined([0.02, 0.02], 0.05),
+      () => joined([0.02, null], 0.02),
+    ],
+  },
+  "GEN-5, a Split": {
+    target: "openvino",
+    accept: () => halved(0.02, 0.02),
+    reject: [() => halved(0.02, 0.05), () => halved(0.05, 0.02)],
+  },
+  "GEN-5, a Resize": {
+    target: "openvino",
+    // Interpolation makes new numbers: its result may have a grid of its own.
+    accept: () =>
+      mini(21, (b) => {
+        const scales = b.floats([4], (i) => (i < 2 ? 1 : 2));
+        return b.pair(b.node("Resize", [b.pair(b.x([1, 4, 4, 4])), null, scales], { mode: "linear" }), {
+          scale: 0.01,
+        });
+      }),
+    reject: [
+      () =>
+        mini(21, (b) => {
+          const scales = b.floats([4], (i) => (i < 2 ? 1 : 2));
+          return b.pair(b.node("Resize", [b.pair(b.x([1, 4, 4, 4])), null, scales], plain), { scale: 0.01 });
+        }),
+    ],
+  },
   "QNN-1": {
     target: "qnn-htp",
     accept: () => resize(plain),

@@ -3,6 +3,7 @@ import type { Model } from "../../../ir/graph.ts";
 import { inferShapes } from "../../../ir/infer.ts";
 import { PatchBuilder } from "../../../ir/patch.ts";
 import { importContrib } from "../../fuse/driver.ts";
+import { carryGrids } from "./carry.ts";
 import { type ClockTable, createClock } from "./clock.ts";
 import type { SitePlan } from "./plan.ts";
 import type { Found } from "./sites.ts";
@@ -26,7 +27,8 @@ export function apply(model: Model, plans: readonly SitePlan[], setup: Setup): C
   const patch = new PatchBuilder(graph, "quantize-static");
   const timestep = found.anatomy.inputs.find((i) => i.role === "timestep")?.value ?? null;
   const timesteps = statistics.calls.map((c) => c.timestep);
-  const clock = createClock({ graph, patch, timestep, timesteps, bounds });
+  const opset = model.opsets.get("") ?? 1;
+  const clock = createClock({ graph, patch, timestep, timesteps, bounds, opset });
   const shapes = inferShapes(model);
   const { qdq } = spelling;
   const writing = { graph, shapes, patch, clock };
@@ -35,6 +37,7 @@ export function apply(model: Model, plans: readonly SitePlan[], setup: Setup): C
     else writeSiteQdq({ ...writing, form: qdq }, plan);
   const table = clock.emit();
   patch.apply();
+  if (qdq !== null && spelling.moving !== null) carryGrids({ ...spelling.moving, graph }, qdq.domain);
   if (spelling.time === "graphs" && table.bucket !== null)
     model.buckets = { input: timestep!, index: table.bucket, bounds: bounds! };
   if (qdq === null || qdq.domain !== "" || qdq.weightDomain !== "") importContrib(model);

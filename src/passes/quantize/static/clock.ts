@@ -70,8 +70,10 @@ export function createClock(options: {
   readonly timestep: ValueId | null;
   readonly timesteps: readonly number[];
   readonly bounds?: readonly number[] | null;
+  /** Version of the standard operators the graph is in. */
+  readonly opset: number;
 }): Clock {
-  const { graph, patch, timestep, timesteps, bounds } = options;
+  const { graph, patch, timestep, timesteps, bounds, opset } = options;
   const buckets = bounds == null ? null : stepwise(bounds);
   const timeline = timestep === null ? null : (buckets ?? interpolated(timesteps));
   const profiles: Float32Array[] = [];
@@ -95,7 +97,7 @@ export function createClock(options: {
     patch.node({ op, name: `clock/${op}${fresh++}`, inputs, attrs })[0];
   const f32: Emitter["f32"] = (v, dims) => patch.constant(f32Tensor(v, dims), "clock");
   const i64: Emitter["i64"] = (v, dims) => patch.constant(i64Tensor(v, dims), "clock");
-  const emitter: Emitter = { node, f32, i64 };
+  const emitter: Emitter = { opset, node, f32, i64 };
 
   /** All profiles at the timesteps at hand. */
   function row(t: Timeline): ValueId {

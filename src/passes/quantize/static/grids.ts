@@ -119,7 +119,8 @@ export function quantizerOf(x: Gridded, settings: GridSettings): Quantizer {
   const shared = sources === null || tensor ? own : shareRanges(own, sources);
   const extremes = settings.bucketOf === null ? shared : shareCalls(shared, settings.bucketOf);
   const weights = tensor ? [1] : importance;
-  const split = splitTime(extremes, weights, settings.timeTolerance);
+  const { timeTolerance: tolerance, powerOfTwo } = settings;
+  const split = splitTime(extremes, weights, { tolerance, powerOfTwo: powerOfTwo === true });
   const values = withoutTime(v.sample, split.profile);
   // A shared range is not searched channel by channel: that would undo the sharing.
   const sample: NormalisedSample = { values, rows: sources === null ? values.length / extremes.channels : 0 };

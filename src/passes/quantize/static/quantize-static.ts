@@ -172,7 +172,7 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       (o.firstToken !== null || o.floor !== null || (o.faster && integer.spelling === "qlinear"))
     );
   },
-  version: 3,
+  version: 4,
   async run(graph, o, ctx) {
     const { statistics, target } = ctx;
     const integer = integerOf(target);
@@ -232,6 +232,7 @@ export const quantizeStatic = definePass<QuantizeStaticOptions>({
       float8: qdq?.float8 === true,
       powerOfTwo,
       time,
+      moving: spelling.moving,
       saturation,
       weightScales,
       block: spelling.block,

@@ -1,12 +1,15 @@
 import type { ValueStatistics } from "../../../calibrate/statistics/types.ts";
 import type { ValueId } from "../../../ir/graph.ts";
 import { type GridSettings, type Quantizer, quantizerOf } from "./grids.ts";
+import { type MovingRules, onOneGrid } from "./one-grid.ts";
 import type { TimeForm } from "./options.ts";
 import { type LayerPlan, type PlanContext, type SitePlan, statisticsOf } from "./plan.ts";
 
 /** What the grids of results depend on. */
 export interface ResultSettings extends GridSettings {
   readonly time: TimeForm;
+  /** How data is moved on integers; `null`: each value has a grid of its own. */
+  readonly moving: Omit<MovingRules, "graph"> | null;
 }
 
 /**
@@ -42,8 +45,9 @@ function shifted(
 /**
  * Grids of what layers make, for spellings that quantize results: one scale per tensor, of the values as they leave the
  * layer (without a bias that is added behind it, and divided by the input's factor where that is multiplied back behind
- * it). A result that is a site itself takes that site's grid, so that quantizing it twice changes nothing. Sites whose
- * results have no statistics are left out.
+ * it). A result that is a site itself takes that site's grid, so that quantizing it twice changes nothing, and where the
+ * target moves data on integers it shares one with the sites it becomes by being moved. Sites whose results have no
+ * statistics are left out.
  */
 export function withResults(
   plans: readonly SitePlan[],
@@ -65,8 +69,15 @@ export function withResults(
     const value = shifted(y, behind ? l.bias : null, factor);
     return quantizerOf({ statistics, value, importance: [1], granularity: "tensor", sources: null }, how);
   };
-  return plans.flatMap((plan) => {
+  const whole = plans.flatMap((plan) => {
     const layers = plan.layers.map((l) => ({ ...l, output: grid(plan, l) }));
     return layers.every((l) => l.output !== null) ? [{ ...plan, layers }] : [];
   });
+  const { moving, time } = settings;
+  // A factor in front of a layer and behind it is no grid of the value itself.
+  if (moving === null || time === "normalised") return whole;
+  const { graph, statistics } = ctx;
+  const direct = (plan: SitePlan, l: LayerPlan): boolean =>
+    !plan.site.rest && !(biasBehind(l, plan.input, time) && l.bias !== null);
+  return onOneGrid(whole, { rules: { ...moving, graph }, settings: how, statistics, direct });
 }

@@ -5,6 +5,7 @@ import { type ActivationBits, quantizeDomain } from "../../../targets/lower/qdq.
 import type { IntegerSupport, Target, TimeScales } from "../../../targets/target.ts";
 import type { Decision } from "../../pass.ts";
 import { blockOf, float8Of } from "./numbers.ts";
+import type { MovingRules } from "./one-grid.ts";
 import type { QuantizeStaticOptions, TimeForm } from "./options.ts";
 import type { QdqForm } from "./write-qdq.ts";
 
@@ -23,6 +24,8 @@ export interface Spelling {
   readonly float8: IntegerSupport["float8"] | null;
   /** Inputs to a block of 4-bit weights in linear layers; `null`: weights have 8 bits. */
   readonly block: number | null;
+  /** How data is moved between quantized layers on integers; `null`: in float. */
+  readonly moving: Omit<MovingRules, "graph"> | null;
 }
 
 /** What every runtime with Q and DQ takes, processors that saturate among them. */
@@ -123,5 +126,9 @@ export function spellingOf(
     saturation: integer.saturates && bits === 8 ? o.saturation : "none",
     float8,
     block: blockOf(o, integer, { ...ctx, bits }),
+    moving:
+      qdq && form.placement === "around" && integer.moves !== undefined
+        ? { operators: integer.moves, wide: bits === 16 }
+        : null,
   };
 }

@@ -1,8 +1,10 @@
 import { DTYPES } from "../../../ir/dtype.ts";
-import { type Attr, intAttr, type ValueId } from "../../../ir/graph.ts";
+import { type Attr, intAttr, intsAttr, type ValueId } from "../../../ir/graph.ts";
 
 /** Adds nodes and constants of a lookup. */
 export interface Emitter {
+  /** Version of the standard operators. */
+  readonly opset: number;
   node(op: string, inputs: readonly (ValueId | null)[], attrs?: Readonly<Record<string, Attr>>): ValueId;
   f32(values: ArrayLike<number>, dims?: readonly number[]): ValueId;
   i64(values: readonly number[], dims?: readonly number[]): ValueId;
@@ -29,7 +31,11 @@ function column(emit: Emitter, timestep: ValueId): ValueId {
 }
 
 function widest(emit: Emitter, rows: ValueId): ValueId {
-  return emit.node("ReduceMax", [rows, emit.i64([0])], { keepdims: intAttr(0) });
+  const keepdims = intAttr(0);
+  // Axes are an attribute up to opset 17 and an input from 18.
+  return emit.opset < 18
+    ? emit.node("ReduceMax", [rows], { axes: intsAttr([0]), keepdims })
+    : emit.node("ReduceMax", [rows, emit.i64([0])], { keepdims });
 }
 
 /**

@@ -1,4 +1,5 @@
-import { hasTrait } from "../../../ir/ops/index.ts";
+import type { Node } from "../../../ir/graph.ts";
+import { movedInputs } from "../../moves.ts";
 import { takes } from "../forms.ts";
 import {
   agree,
@@ -15,9 +16,6 @@ import { opKey } from "../view.ts";
 
 const ORT = "onnxruntime-node 1.30.0";
 const PROBED = "probed on the CPU provider";
-
-/** Operators on data in another order, beside those with the trait. */
-const MOVES = new Set(["MaxPool", "Resize", "Split", "Concat"]);
 
 /** Rules of every target that reads ONNX through onnxruntime. */
 export const generalRules: readonly Rule[] = [
@@ -116,19 +114,25 @@ export const generalRules: readonly Rule[] = [
     id: "GEN-5",
     severity: "slow",
     capability: "limits.pairs",
-    claim: "operators that only move data have one grid on their inputs and on their output",
+    claim: "operators that only move data have one grid on all their inputs and outputs",
     source: PROBED,
     runtime: ORT,
     confirmed: true,
     of: (t) => t.limits.pairs,
     *find(view, { requantizes }) {
       for (const node of view.nodes) {
-        if (node.domain !== "" || isQuantize(node) || isDequantize(node) || requantizes?.includes(node.op))
-          continue;
-        if (!hasTrait(node, "moves-data") && !MOVES.has(node.op)) continue;
-        const from = node.inputs.map((_, i) => dequantized(view, node, i)).filter((d) => d !== null);
-        const to = quantizers(view, node);
-        if (from.length > 0 && to.some((q) => from.some((d) => sameGrid(view, d, q) === false)))
+        if (isQuantize(node) || isDequantize(node) || requantizes?.includes(node.op)) continue;
+        const from = movedInputs(node, (id) => view.numbers(id))?.map((id) => view.producer(id)) ?? [];
+        const grids = from.filter((n): n is Node => isDequantize(n));
+        const to = node.outputs.flatMap((out) => view.readers(out).filter(isQuantize));
+        if (grids.length === 0 || to.length === 0) continue;
+        if (grids.length < from.length)
+          yield {
+            node,
+            why: "it moves quantized data together with floats, so it runs in float between conversions",
+            places: "float",
+          };
+        else if (to.some((q) => grids.some((d) => sameGrid(view, d, q) === false)))
           yield {
             node,
             why: "it moves data between two grids, so it runs in float between conversions",

@@ -229,7 +229,11 @@ export const npuRules: readonly Rule[] = [
           yield { node, why: `input ${narrow} of ${node.op} is fp16 and has to be fp32` };
         const out = node.outputs[0];
         if (out === null || out === undefined || view.dtype(out) !== "f16") continue;
-        const most = view.ranges.get(view.graph.value(out).name);
+        // A Cast says what it reads, which may have been measured under that name alone.
+        const measured = [out, ...(node.op === "Cast" ? node.inputs : [])].flatMap((id) =>
+          id === null ? [] : (view.ranges.get(view.graph.value(id).name) ?? []),
+        );
+        const most = measured[0];
         if (most !== undefined && most > 65504 / margin)
           yield { node, why: `its output reaches ${most}, more than 65504 / ${margin}` };
         if (opKey(node) !== "MatMul" || view.isKnown(node.inputs[1])) continue;

@@ -6,6 +6,7 @@ import { passGroups, resolvePass } from "../../../../src/passes/index.ts";
 import type { Pass } from "../../../../src/passes/pass.ts";
 import { quantizeStatic } from "../../../../src/passes/quantize/static/quantize-static.ts";
 import { runPass } from "../../../../src/passes/runner.ts";
+import { checkModel } from "../../../../src/targets/check/check.ts";
 import { target } from "../../../../src/targets/index.ts";
 import { runtime } from "../../harness.ts";
 import { behind, built, FEEDS, named, numbers } from "../built.ts";
@@ -88,6 +89,24 @@ describe("buckets of timesteps", () => {
       );
     }
     expect(scales.size).toBe(3);
+  });
+
+  it("as graphs of opset 17 whose scales are powers of two, where the target wants them so", async () => {
+    const xint8 = target("vitisai:xint8");
+    const { model } = await built({ time: "graphs", buckets: 3 }, xint8, denoiser(17));
+    expect(sqnr(await outputsOn(denoiser(17), FEEDS), await outputsOn(model, FEEDS))).toBeGreaterThan(20);
+    const scales = new Set<number>();
+    for (const k of bucketRanges(model.buckets!).keys()) {
+      const one = await closed(model, k);
+      for (const n of one.graph.nodes())
+        if (n.op === "QuantizeLinear")
+          for (const s of await numbers(one.graph.constant(n.inputs[1]!)!)) scales.add(s);
+      const { reader } = await runtime();
+      const [check] = await checkModel(one, [xint8], { reader });
+      expect(check!.findings.filter((f) => f.rule === "VAI-1" && /scale/.test(f.why))).toEqual([]);
+    }
+    expect(scales.size).toBeGreaterThan(3);
+    for (const s of scales) expect(Number.isInteger(Math.log2(s))).toBe(true);
   });
 
   it("come as a table where the target looks scales up, and not at all where ranges stand still", async () => {

@@ -33,8 +33,9 @@ function clocked(
   timesteps: readonly number[],
   wanted: readonly Wanted[],
   bounds: readonly number[] | null = null,
+  opset = 21,
 ) {
-  const b = new ModelBuilder({ opset: 21 });
+  const b = new ModelBuilder({ opset });
   const timestep = timed === null ? null : b.input("timestep", timed.dtype, timed.shape);
   const marks = wanted.map((w, i) => {
     const mark = b.constant(f32Tensor([0]), `mark${i}`);
@@ -45,7 +46,7 @@ function clocked(
   const model: Model = b.build();
   const { graph } = model;
   const patch = new PatchBuilder(graph, "clock");
-  const clock = createClock({ graph, patch, timestep, timesteps, bounds });
+  const clock = createClock({ graph, patch, timestep, timesteps, bounds, opset });
   for (const [i, w] of wanted.entries())
     patch.redirect(
       marks[i]!,
@@ -185,6 +186,20 @@ describe("scales that follow the timestep", () => {
           expect(Math.abs(found[i]![n]! - (beta + w.gamma[n]! * y) / x)).toBeLessThanOrEqual(0.501);
           expect(Number.isInteger(found[i]![n]!)).toBe(true);
         }
+  });
+
+  it.each([13, 17, 18, 23])("in operators of opset %i", async (opset) => {
+    const profile = Float64Array.of(4, 2, 1);
+    const wanted: Wanted[] = [
+      { kind: "scale", base: [3], profile },
+      { kind: "bias", beta: [8, 16], gamma: [0, 0], input: profile, output: null },
+    ];
+    const timed: Timed = { dtype: "i64", shape: ["batch"], timesteps: [500, 100] };
+    for (const bounds of [null, [300]]) {
+      const { model } = clocked(timed, [900, 500, 100], wanted, bounds, opset);
+      const widest = bounds === null ? 2 : 4;
+      expect(await valuesAt(model, timed)).toEqual([[3 * widest], [8 / widest, 16 / widest]]);
+    }
   });
 
   it("one scale for all steps without a timestep input, or where a single timestep was calibrated", async () => {
