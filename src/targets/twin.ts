@@ -6,7 +6,7 @@ import { PatchBuilder } from "../ir/patch.ts";
 import { castTensor } from "../runtime/kernels/cast.ts";
 import type { Limits } from "./limits.ts";
 import { biasSplitGeluInPrimitives } from "./lower/activation.ts";
-import { isPackedAttention, multiHeadAttentionInPrimitives } from "./lower/attention.ts";
+import { isPackedAttention, packedAttentionAsComputed } from "./lower/attention.ts";
 import { nhwcConvThroughConv } from "./lower/conv.ts";
 import { Emit, type Lowering } from "./lower/emit.ts";
 import { contribGroupNormInPrimitives } from "./lower/norm.ts";
@@ -15,7 +15,7 @@ import { contribGroupNormInPrimitives } from "./lower/norm.ts";
 const TWINS: Readonly<Record<string, Lowering>> = {
   "com.microsoft:BiasSplitGelu": biasSplitGeluInPrimitives,
   "com.microsoft:GroupNorm": contribGroupNormInPrimitives,
-  "com.microsoft:MultiHeadAttention": multiHeadAttentionInPrimitives,
+  "com.microsoft:MultiHeadAttention": packedAttentionAsComputed,
   "com.microsoft:NhwcConv": nhwcConvThroughConv,
 };
 

@@ -65,9 +65,6 @@ describe.each(IDS)("a build for %s", (id) => {
     expect(t.exactness.map((e) => e.component)).toEqual(["text_encoder", "unet"]);
     for (const e of t.exactness) expect(e.error).toBeLessThan(1e-5);
     expect(t.fidelity!.sqnrWorst).toBeGreaterThan(LEAST_DB);
-    // What is said in other operators is as near to the original as what is written out.
-    const written = report.targets["tensorrt"]!.fidelity!.sqnrWorst;
-    expect(Math.abs(t.fidelity!.sqnrWorst - written)).toBeLessThan(NOISE_DB);
     expect(t.notes.join("\n")).toMatch(/unet: no CPU kernel for com\.microsoft:GroupNorm, packed .*twin/);
     expect(t.notes.join("\n")).not.toMatch(/does not run|not verified|not proven/);
   });
