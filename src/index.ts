@@ -10,7 +10,7 @@ export {
   calibrate,
   inspectStatistics,
 } from "./compile/calibrate.ts";
-export { type CheckTargetOptions, checkTarget } from "./compile/check.ts";
+export { type CheckTargetOptions, checkTarget, type FileCheck } from "./compile/check.ts";
 export type { CompileEvent, OnCompileEvent } from "./compile/events.ts";
 export { type InspectOptions, inspect } from "./compile/inspect.ts";
 export type { Manifest } from "./compile/manifest.ts";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { checkTarget, type Model, readModel } from "../../src/index.ts";
-import { optimizedOps, createRuntime } from "../../src/runtime/index.ts";
+import { createRuntime, optimizedOps } from "../../src/runtime/index.ts";
 import type { BenchCase } from "../lib/case.ts";
 import type { Dims } from "../lib/feeds.ts";
 import { PEERS, peersOf } from "../lib/peers.ts";

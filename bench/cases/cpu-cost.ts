@@ -9,7 +9,7 @@ import { seededFeeds } from "../lib/feeds.ts";
 import { nodeSeconds, rankCorrelation } from "../lib/profile.ts";
 import { TRAINED } from "./shapes.ts";
 
-const RUNS = 60;
+const RUNS = 300;
 
 /** Estimates of the CPU cost table against onnxruntime's profile, node by node. */
 export const cpuCostCase: BenchCase = {
@@ -58,7 +58,13 @@ export const cpuCostCase: BenchCase = {
       );
       const [m, e] = [sum((p) => p.m), sum((p) => p.e)];
       rows.push([t.name, pairs.length, m * 1e3, e * 1e3, rank.toFixed(3)]);
-      checks.push({ name: `${t.name}, rank correlation`, value: rank, relation: ">=", limit: 0.8, unit: "" });
+      checks.push({
+        name: `${t.name}, rank correlation`,
+        value: rank,
+        relation: ">=",
+        limit: 0.85,
+        unit: "",
+      });
       checks.push({
         name: `${t.name}, estimate off by`,
         value: Math.max(m / e, e / m),
@@ -74,7 +80,7 @@ export const cpuCostCase: BenchCase = {
       checks,
       commands,
       notes: [
-        "Measured: lower quartile over runs of each node's kernel time, graph optimisation `extended`. Rank correlation: Spearman over nodes.",
+        "Measured: mean of the faster half of the runs of each node's kernel time, graph optimisation `extended`. Rank correlation: Spearman over nodes. The table is fitted to cifar-unet alone; cifar-dit shows how far it carries.",
       ],
     };
   },

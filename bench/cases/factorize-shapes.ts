@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { BenchCase, BenchContext, Check } from "../lib/case.ts";
-import { type Laboratory, openLaboratory, type Outcome, type Step } from "../lib/laboratory.ts";
+import { type Laboratory, type Outcome, openLaboratory, type Step } from "../lib/laboratory.ts";
 import type { Plot } from "../lib/plot.ts";
 import type { Cell } from "../lib/table.ts";
 import { TRAINED, type Trained } from "./shapes.ts";

@@ -1,5 +1,6 @@
 import type { BenchCase } from "../lib/case.ts";
 import { agreement } from "./agreement.ts";
+import { browserCase } from "./browser.ts";
 import { calibration } from "./calibration.ts";
 import { checkPeers } from "./check-peers.ts";
 import { checkSkeletons } from "./check-skeletons.ts";
@@ -8,8 +9,10 @@ import { exactReference } from "./exact-reference.ts";
 import { exactSpeed } from "./exact-speed.ts";
 import { attentionShapes, factorizeShapes } from "./factorize-shapes.ts";
 import { formats } from "./formats.ts";
+import { fusedOperators } from "./fused-operators.ts";
 import { guards } from "./guards.ts";
 import { hybrids } from "./hybrids.ts";
+import { integerSpeed } from "./integer-speed.ts";
 import { linalg } from "./linalg.ts";
 import { mixedPrecision } from "./mixed-precision.ts";
 import { onnxsim } from "./onnxsim.ts";
@@ -30,6 +33,7 @@ import { skeletonWeights } from "./skeleton-weights.ts";
 import { sparseShapes } from "./sparse-shapes.ts";
 import { targetsCase } from "./targets.ts";
 import { vaeFormats } from "./vae-formats.ts";
+import { webgpuCase } from "./webgpu.ts";
 import { workers } from "./workers.ts";
 
 /** Every case, cheap ones first. */
@@ -46,6 +50,8 @@ export const cases: readonly BenchCase[] = [
   quantize8bit,
   quantize4bit,
   agreement,
+  fusedOperators,
+  integerSpeed,
   vaeFormats,
   mixedPrecision,
   outputCorrection,
@@ -57,6 +63,8 @@ export const cases: readonly BenchCase[] = [
   pruneShapes,
   hybrids,
   targetsCase,
+  webgpuCase,
+  browserCase,
   formats,
   guards,
   skeletonInspect,

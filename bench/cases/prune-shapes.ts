@@ -2,9 +2,9 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { compile, type Recipe, verify } from "../../src/index.ts";
 import type { BenchCase, BenchContext, Check } from "../lib/case.ts";
-import { decisionsOf } from "../lib/quality.ts";
 import { interleave } from "../lib/pair.ts";
 import type { Plot } from "../lib/plot.ts";
+import { decisionsOf } from "../lib/quality.ts";
 import { TRAINED, type Trained } from "./shapes.ts";
 
 /** Trajectories that calibrate and, from another stream, that judge. */

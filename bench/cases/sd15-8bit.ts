@@ -1,7 +1,5 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import type { Fidelity, Report } from "../../src/report/types.ts";
-import { build } from "../lib/build.ts";
+import type { Fidelity } from "../../src/report/types.ts";
+import { build, reportIn } from "../lib/build.ts";
 import type { BenchCase, BenchContext, CaseResult } from "../lib/case.ts";
 import type { Dims } from "../lib/feeds.ts";
 import { interleave } from "../lib/pair.ts";
@@ -22,7 +20,7 @@ interface LargeBuild {
 }
 
 const fidelityOf = (out: string): Fidelity | null => {
-  const report = JSON.parse(readFileSync(join(out, "report.json"), "utf8")) as Report;
+  const report = reportIn(out);
   return report.targets["cpu-x64"]!.fidelity;
 };
 

@@ -1,6 +1,7 @@
-import { linkSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import type { Report, TargetReport } from "../../src/report/types.ts";
+import type { TargetReport } from "../../src/report/types.ts";
+import { reportIn } from "../lib/build.ts";
 import type { BenchCase, Check } from "../lib/case.ts";
 import { diffpress, runScript } from "../lib/child.ts";
 import type { Cell } from "../lib/table.ts";
@@ -66,7 +67,7 @@ export const vaeFormats: BenchCase = {
       const args = ["--preset", s.preset, "--target", s.targets.join(), "--shape", shape];
       const { seconds, peakBytes } = await diffpress(["compile", source, ...args, "-o", out]);
       commands.push(`diffpress compile sd-vae-decoder.onnx ${args.join(" ")} -o OUT`);
-      const report = JSON.parse(readFileSync(join(out, "report.json"), "utf8")) as Report;
+      const report = reportIn(out);
       for (const [target, t] of Object.entries(report.targets)) {
         const { bytes, fidelity } = t.components[0]!;
         const { value } = await runScript<{ loadSeconds: number; finite: boolean }>("run-once.ts", {

@@ -1,20 +1,18 @@
-import { fileReader, readModel } from "../../src/ir/onnx/index.ts";
+import type { PlannedPass } from "../../src/compile/plan.ts";
+import { prepare } from "../../src/compile/prepare.ts";
 import { cloneModel } from "../../src/ir/clone.ts";
-import { passGroups, resolvePass } from "../../src/passes/index.ts";
+import type { Model } from "../../src/ir/graph.ts";
+import { fileReader } from "../../src/ir/onnx/index.ts";
+import { resolvePass } from "../../src/passes/index.ts";
 import { runPass } from "../../src/passes/runner.ts";
-import type { Json } from "../../src/ir/tensor.ts";
 import { createRuntime } from "../../src/runtime/index.ts";
 import { checkModel } from "../../src/targets/check/check.ts";
-import { finishPlan, legalisePlan } from "../../src/targets/legalise.ts";
-import { resolveTargets, targets } from "../../src/targets/index.ts";
 import type { Target } from "../../src/targets/target.ts";
 
 /** A model whose weights need not exist: its data file may be a hole of the right length. */
 export interface CheckSkeletonInput {
   readonly model: string;
   readonly dims: Readonly<Record<string, number>>;
-  /** Whether the model goes through the exact passes and legalisation; else it is checked as it was exported. */
-  readonly legalise: boolean;
 }
 
 /** What one target would do with the model legalised for it. */
@@ -32,29 +30,15 @@ export interface CheckedSkeleton {
 
 const input = JSON.parse(process.argv[2]!) as CheckSkeletonInput;
 
-// Comparing weights would read them, and holes are all alike.
-const clean = passGroups["clean"]!.filter((name) => name !== "dedupe-weights");
-
-type Step = { readonly name: string; readonly options: { readonly [key: string]: Json } };
-const plain = (names: readonly string[]): Step[] => names.map((name) => ({ name, options: {} }));
-
 const runtime = await createRuntime({ workers: 0 });
 const { evaluator, reader } = runtime;
-const run = async (
-  model: Awaited<ReturnType<typeof readModel>>,
-  steps: readonly Step[],
-  target: Target | null,
-) => {
-  for (const { name, options } of steps)
-    await runPass(model, resolvePass(name), options, {
-      evaluator,
-      reader,
-      seed: 0,
-      target,
-      ranges: null,
-      trail: [],
-    });
-};
+
+/** Runs what a build runs, but for the comparison of weights, which would read them: holes are all alike. */
+async function run(model: Model, passes: readonly PlannedPass[], target: Target | null): Promise<void> {
+  const options = { evaluator, reader, seed: 0, target, ranges: null, trail: [] };
+  for (const step of passes)
+    if (step.pass !== "dedupe-weights") await runPass(model, resolvePass(step.pass), step.options, options);
+}
 
 /** Processor seconds so far: what a loaded machine does not stretch. */
 const seconds = (): number => {
@@ -63,20 +47,18 @@ const seconds = (): number => {
 };
 
 const start = seconds();
-const source = await readModel(input.model);
-if (input.legalise)
-  await run(source, [{ name: "specialise-shapes", options: { dims: input.dims } }, ...plain(clean)], null);
+const choices = { preset: "exact", targets: ["all"], shape: input.dims, verify: false };
+const { source, targets, plan } = await prepare(input.model, choices);
+const [component] = source.components;
+const [steps] = plan.components;
+await run(component!.model, steps!.shared, null);
 const shared = seconds() - start;
 const out: CheckedSkeleton[] = [];
-for (const target of resolveTargets(targets.map((t) => t.id))) {
+for (const [i, target] of targets.entries()) {
   const begin = seconds();
-  const model = cloneModel(source);
-  if (input.legalise)
-    await run(model, [...legalisePlan(target), ...plain(clean), ...finishPlan(target)], target);
-  const [check] = await checkModel(model, [target], {
-    reader: fileReader(),
-    bindings: input.dims,
-  });
+  const model = cloneModel(component!.model);
+  await run(model, steps!.targets[i]!.passes, target);
+  const [check] = await checkModel(model, [target], { reader: fileReader(), bindings: input.dims });
   const { nodes, findings, partitions, flops } = check!;
   out.push({
     target: target.id,

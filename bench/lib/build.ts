@@ -1,18 +1,22 @@
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import type { Recipe } from "../../src/index.ts";
+import type { Recipe, Report } from "../../src/index.ts";
 import { modelFile } from "../../src/runtime/index.ts";
 import { diffpress, type Measured } from "./child.ts";
 import type { Dims } from "./feeds.ts";
 
-/** One build made by the command line. */
-export interface Build {
+/** A run of `diffpress compile`. */
+export interface Compiled {
   readonly measured: Measured;
+  readonly out: string;
+  readonly command: string;
+}
+
+/** One build made by the command line. */
+export interface Build extends Compiled {
   /** The single model of the target, or the component asked for. */
   readonly model: string;
-  readonly out: string;
   readonly bytes: number;
-  readonly command: string;
 }
 
 /** Options of {@link build}. */
@@ -68,20 +72,24 @@ function choice(o: BuildOptions, recipe: string | undefined): string[] {
 const targetOf = (o: BuildOptions): string => o.target ?? "cpu-x64";
 const verification = (o: BuildOptions): string => (o.verify === true ? "--verify" : "--no-verify");
 
-/** Compiles for one target, without sampling unless asked. */
-export async function build(o: BuildOptions): Promise<Build> {
+/** Compiles for one target or several, without sampling unless asked. */
+export async function compileWith(o: BuildOptions): Promise<Compiled> {
   const args = ["compile", o.source, ...choice(o, recipeFile(o)), "--target", targetOf(o), verification(o)];
   if (o.shape !== undefined) args.push("--shape", shapeOption(o.shape));
   args.push(...(o.extra ?? []), "-o", o.out);
-  const measured = await diffpress(args);
+  return { measured: await diffpress(args), out: o.out, command: shownCommand(o) };
+}
+
+/** The report beside the builds in a folder. */
+export function reportIn(out: string): Report {
+  return JSON.parse(readFileSync(join(out, "report.json"), "utf8")) as Report;
+}
+
+/** Compiles for one target and looks at what it made. */
+export async function build(o: BuildOptions): Promise<Build> {
+  const compiled = await compileWith(o);
   const target = join(o.out, targetOf(o));
-  return {
-    measured,
-    model: modelFile(join(target, o.component ?? "")),
-    out: o.out,
-    bytes: folderBytes(target),
-    command: shownCommand(o),
-  };
+  return { ...compiled, model: modelFile(join(target, o.component ?? "")), bytes: folderBytes(target) };
 }
 
 function shownCommand(o: BuildOptions): string {

@@ -11,13 +11,13 @@ import { graphCost } from "../../src/ir/cost.ts";
 import type { Model } from "../../src/ir/graph.ts";
 import { inferShapes } from "../../src/ir/infer.ts";
 import type { Json } from "../../src/ir/tensor.ts";
-import type { Decision } from "../../src/passes/pass.ts";
 import { resolvePass } from "../../src/passes/index.ts";
+import type { Decision } from "../../src/passes/pass.ts";
 import { runPass } from "../../src/passes/runner.ts";
 import { createRuntime } from "../../src/runtime/index.ts";
 import { target } from "../../src/targets/index.ts";
-import { exactModel } from "./quality.ts";
 import type { Dims } from "./feeds.ts";
+import { exactModel } from "./quality.ts";
 
 /** One pass with options that differ from the defaults. */
 export interface Step {

@@ -1,8 +1,9 @@
 import { type Command, Option } from "commander";
 import type { CompileResult, Report } from "../../src/index.ts";
 import { EXIT } from "../errors.ts";
+import { renderPreview } from "../render/preview.ts";
 import { createProgress } from "../render/progress.ts";
-import { renderPreview, renderSummary } from "../render/summary.ts";
+import { renderSummary } from "../render/summary.ts";
 import { parseList, parseShape, parseSize, wholeNumber } from "../values.ts";
 
 interface Flags {

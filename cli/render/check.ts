@@ -1,5 +1,6 @@
-import type { TargetCheck } from "../../src/index.ts";
-import { count, paint } from "./format.ts";
+import type { FileCheck, TargetCheck } from "../../src/index.ts";
+import { estimateText, slowestTable } from "./estimate.ts";
+import { count, paint, time } from "./format.ts";
 import { table } from "./table.ts";
 
 /** Nodes that are named for one finding; the others are counted. */
@@ -23,8 +24,18 @@ function findingLines(check: TargetCheck): string[] {
   });
 }
 
+/** The estimate, and what it takes for granted; without one, what is missing. */
+function estimateLine({ estimate, verdicts }: FileCheck): string {
+  if (estimate === null) return "no estimate: lengths are unknown, give them with --shape";
+  const away =
+    verdicts.leaves === 0
+      ? ""
+      : `; ${count(verdicts.leaves)} nodes that leave the accelerator count as if they ran on it`;
+  return `estimate: ${estimateText(estimate)}${away}`;
+}
+
 /** Checks as text: a line per target, then what was found, then every node where that is asked for. */
-export function renderChecks(checks: readonly TargetCheck[], nodes: boolean): string {
+export function renderChecks(checks: readonly FileCheck[], nodes: boolean): string {
   const head = [
     "target",
     "rejects",
@@ -35,17 +46,20 @@ export function renderChecks(checks: readonly TargetCheck[], nodes: boolean): st
     "leaves",
     "partitions",
     "FLOPs on it",
+    "estimate",
   ];
   const rows = checks.map((c) => [
     c.target,
     ...[c.counts.reject, c.counts.slow, c.counts.numeric].map(count),
     ...[c.verdicts.quantized, c.verdicts.float, c.verdicts.leaves, c.partitions].map(count),
     c.flops === null ? "–" : `${(100 * c.flops.share).toFixed(1)} %`,
+    c.estimate === null ? "–" : time(c.estimate.seconds),
   ]);
   const align = head.map((_, i): "left" | "right" => (i === 0 ? "left" : "right"));
   const lines = [table(head, rows, align)];
   for (const c of checks) {
-    if (c.findings.length > 0) lines.push("", c.target, ...findingLines(c));
+    lines.push("", c.target, ...findingLines(c), `  ${estimateLine(c)}`);
+    if (nodes && c.estimate !== null) lines.push("", slowestTable(c.estimate));
     if (nodes) {
       const each = c.nodes.map((n) => [n.node, n.op, n.verdict, n.why ?? ""]);
       lines.push("", table(["node", "operator", c.target, ""], each));

@@ -44,6 +44,12 @@ export function percent(after: number, before: number): string {
   return before === 0 ? "–" : `${((100 * after) / before).toFixed(1)} %`;
 }
 
+/** Short times with three significant digits. */
+export function time(s: number): string {
+  const [unit, per] = s >= 1 ? ["s", 1] : s >= 1e-3 ? ["ms", 1e3] : s >= 1e-6 ? ["µs", 1e6] : ["ns", 1e9];
+  return `${(s * per).toPrecision(3)} ${unit}`;
+}
+
 /** Seconds as people read them. */
 export function seconds(s: number): string {
   if (s < 10) return `${s.toFixed(1)} s`;

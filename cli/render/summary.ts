@@ -1,8 +1,8 @@
-import type { BudgetResult, BuildPreview, Plan, Report, SplitBuild, TargetReport } from "../../src/index.ts";
-import { bytes, count, decibel, flops, paint, percent, seconds } from "./format.ts";
+import type { BudgetResult, Report, SplitBuild, TargetReport } from "../../src/index.ts";
+import { estimateTable } from "./estimate.ts";
+import { bytes, count, decibel, flops, paint, percent, seconds, time } from "./format.ts";
+import { remarks } from "./remarks.ts";
 import { table } from "./table.ts";
-
-const MORE = 8;
 
 function fidelity(t: TargetReport): string[] {
   const f = t.fidelity;
@@ -14,27 +14,6 @@ function budgetLine(b: BudgetResult): string {
   const verdict = b.met ? paint("green", "met") : paint("red", "not met");
   const round = (x: number): string => (Number.isInteger(x) ? count(x) : x.toFixed(2));
   return `budget ${b.name} on ${b.target}: ${round(b.value)}, limit ${round(b.limit)}: ${verdict}`;
-}
-
-/** Equal reasons once, with how many nodes and the first names. */
-function downgradeLines(id: string, t: TargetReport): string[] {
-  const groups = new Map<string, { nodes: string[]; count: number; text: string }>();
-  for (const d of t.downgrades) {
-    const change = d.from !== undefined && d.to !== undefined ? `${d.from} → ${d.to}` : d.rule;
-    const text = d.why === undefined ? change : `${change}: ${d.why}`;
-    const group = groups.get(text) ?? { nodes: [], count: 0, text };
-    group.count += d.count ?? 1;
-    if (d.node !== "") group.nodes.push(d.node);
-    groups.set(text, group);
-  }
-  const lines = [...groups.values()].map((g) => {
-    const where =
-      g.count === 1 && g.nodes.length === 1 ? ` (${g.nodes[0]})` : g.count > 1 ? ` (${g.count} nodes)` : "";
-    return `${paint("yellow", "downgraded")} ${id}: ${g.text}${where}`;
-  });
-  return lines.length > MORE
-    ? [...lines.slice(0, MORE), `… and ${lines.length - MORE} more kinds in the report`]
-    : lines;
 }
 
 const JUDGED_ON = { conditions: "conditions", latents: "sampled latents", seeded: "random inputs" } as const;
@@ -66,7 +45,7 @@ function componentTable(report: Report): string[] {
 const SIZE = {
   bytes: bytes,
   flops: flops,
-  latency: (s: number) => `${(1e3 * s).toFixed(2)} ms estimated`,
+  latency: (s: number) => `${time(s)} estimated`,
 } as const;
 
 /** How error budgets were split: what was taken, and what each of its passes costs alone. */
@@ -88,6 +67,7 @@ function splitLines(id: string, t: TargetReport): string[] {
     return [
       `error budget ${decibel(split.wanted)} of ${name} on ${id}, ${count(split.builds.length)} builds: ${decibel(taken.measured)}, ${size(taken)} of ${size(split.builds[0]!)}: ${verdict}`,
       ...alone,
+      ...(split.basis === null ? [] : [`  times are estimated: ${split.basis}`]),
     ];
   });
 }
@@ -120,20 +100,11 @@ export function renderSummary(report: Report, out: string): string {
   ];
   const align = head.map((_, i): "left" | "right" => (i === 0 ? "left" : "right"));
   const lines = [table(head, rows, align, process.stderr), ...componentTable(report)];
-  const extra: string[] = [];
-  for (const [id, t] of Object.entries(report.targets)) {
-    extra.push(...splitLines(id, t), ...downgradeLines(id, t));
-    if (t.leavesAccelerator !== null && t.leavesAccelerator.length > 0)
-      extra.push(
-        `${paint("yellow", "leaves the accelerator")} ${id}: ${count(t.leavesAccelerator.length)} nodes`,
-      );
-    const { name, estimate } = t.components.reduce((x, y) => (y.bytes.before > x.bytes.before ? y : x));
-    if (estimate !== null)
-      extra.push(
-        `${paint("gray", "estimate")} ${id}: ${name} ${(1e3 * estimate.seconds).toFixed(2)} ms a run (${estimate.basis})`,
-      );
-    for (const n of t.notes) extra.push(`${paint("gray", "note")} ${id}: ${n}`);
-  }
+  lines.push(...estimateTable(report));
+  const extra = [
+    ...Object.entries(report.targets).flatMap(([id, t]) => splitLines(id, t)),
+    ...remarks(report.targets),
+  ];
   for (const d of report.diagnostics) extra.push(`${paint("yellow", d.severity)} ${d.code}: ${d.message}`);
   for (const b of report.budgets) extra.push(budgetLine(b));
   if (extra.length > 0) lines.push("", ...extra);
@@ -142,34 +113,5 @@ export function renderSummary(report: Report, out: string): string {
     `${paint("green", "done")} in ${seconds(report.seconds)}, peak memory ${bytes(report.peakBytes)}`,
   );
   lines.push(`build   ${out}`, `report  ${out}/report.json`);
-  return lines.join("\n");
-}
-
-/** A plan and what its passes would choose from, as text. */
-export function renderPreview({ plan, passes }: BuildPreview): string {
-  const found = passes.flatMap((p) => [
-    "",
-    `${p.pass} on ${p.component} for ${p.target}`,
-    ...p.lines.map((l) => (l.subject === "" ? `  ${l.what}` : `    ${l.subject}: ${l.what}`)),
-  ]);
-  return [renderPlan(plan), ...found].join("\n");
-}
-
-/** A plan as text: what runs once, then what runs for each target. */
-function renderPlan(plan: Plan): string {
-  const lines: string[] = [];
-  const step = (p: { pass: string; options: object; from: string }): string => {
-    const options = Object.keys(p.options).length === 0 ? "" : ` ${JSON.stringify(p.options)}`;
-    return `    ${p.pass}${options}${p.from === "recipe" ? "" : `  (${p.from})`}`;
-  };
-  for (const c of plan.components) {
-    lines.push(`${c.component}${c.lossy ? "" : "  (exact passes only)"}`);
-    if (c.shared.length > 0) lines.push("  once for all targets", ...c.shared.map(step));
-    for (const t of c.targets) {
-      lines.push(`  ${t.target}`);
-      lines.push(...(t.passes.length === 0 ? ["    nothing more"] : t.passes.map(step)));
-    }
-  }
-  lines.push(plan.verify ? "then verify each denoiser build" : "no verification");
   return lines.join("\n");
 }

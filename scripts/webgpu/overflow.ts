@@ -89,7 +89,7 @@ async function halved(runtime: Runtime, p: Planted, ranges: RangeStatistics | nu
   const report = await runPass(
     model,
     convertFloat as Pass,
-    { to: "f16", use: "compute", minElements: 1 },
+    { to: "f16", use: "compute", minElements: 1, force: false },
     {
       evaluator: runtime.evaluator,
       reader: runtime.reader,

@@ -6,11 +6,13 @@ import { bindableDims } from "../passes/clean/specialise-shapes.ts";
 import { resolvePass } from "../passes/index.ts";
 import type { Bindings } from "../passes/pass.ts";
 import { runPass } from "../passes/runner.ts";
+import type { Estimate } from "../report/types.ts";
 import { createRuntime } from "../runtime/index.ts";
 import { checkModel } from "../targets/check/check.ts";
 import type { TargetCheck } from "../targets/check/types.ts";
 import { resolveTargets } from "../targets/index.ts";
 import type { Target } from "../targets/target.ts";
+import { estimateOf } from "./estimate.ts";
 import { symbolBindings } from "./flops.ts";
 
 /** Options of {@link checkTarget}. */
@@ -19,6 +21,12 @@ export interface CheckTargetOptions {
   readonly targets: readonly string[];
   /** Lengths of symbolic dims or of `input.axis`; the others stay open. */
   readonly shape?: Bindings;
+}
+
+/** A check, and how long a run should take where every node is on the accelerator. */
+export interface FileCheck extends TargetCheck {
+  /** `null` where a length is unknown, and for files that are refused when they are read. */
+  readonly estimate: Estimate | null;
 }
 
 /** Refusals of the reader that sessions share: the file is well formed and its external data is not. */
@@ -42,7 +50,7 @@ async function inlined(model: Model): Promise<void> {
 }
 
 /** What {@link checkFile} is told besides the file. */
-interface FileCheck {
+interface FileOptions {
   readonly targets: readonly Target[];
   readonly shape: Bindings;
   /** Whether lengths for dims the model does not have are an error; a build's shape names dims that are fixed by now. */
@@ -52,13 +60,14 @@ interface FileCheck {
 }
 
 /** Checks an ONNX file of any origin. A file whose external data sessions refuse too is a finding, not an error. */
-async function checkFile(path: string, o: FileCheck): Promise<readonly TargetCheck[]> {
+async function checkFile(path: string, o: FileOptions): Promise<readonly FileCheck[]> {
   let model: Model;
   try {
     model = await readModel(path);
   } catch (e) {
     if (!(e instanceof DiffpressError) || !SHARED_REFUSALS.test(e.code)) throw e;
-    return await checkModel(new ModelBuilder().build(), o.targets, { refused: e.diagnostic });
+    const refused = await checkModel(new ModelBuilder().build(), o.targets, { refused: e.diagnostic });
+    return refused.map((c) => ({ ...c, estimate: null }));
   }
   const known = bindableDims(model.graph);
   const stranger = Object.keys(o.shape).find((dim) => !known.includes(dim));
@@ -67,7 +76,9 @@ async function checkFile(path: string, o: FileCheck): Promise<readonly TargetChe
   await inlined(model);
   const bindings = symbolBindings(model, o.shape);
   const { ranges = new Map<string, number>() } = o;
-  return await checkModel(model, o.targets, { bindings, reader: fileReader(), externalKeys: keys, ranges });
+  const given = { bindings, reader: fileReader(), externalKeys: keys, ranges };
+  const checks = await checkModel(model, o.targets, given);
+  return checks.map((c, i) => ({ ...c, estimate: estimateOf(model, o.targets[i]!, o.shape) }));
 }
 
 /** What {@link checkWritten} is told. */
@@ -81,20 +92,17 @@ export interface WrittenCheck {
 }
 
 /** Checks a model of a build as it was written. */
-export async function checkWritten({ path, target, shape, ranges }: WrittenCheck): Promise<TargetCheck> {
+export async function checkWritten({ path, target, shape, ranges }: WrittenCheck): Promise<FileCheck> {
   const [check] = await checkFile(path, { targets: [target], shape, strict: false, ranges });
   return check!;
 }
 
 /**
- * Checks an ONNX file against targets: what each refuses, what would run slowly or with other numbers than meant, and
- * where every node runs. Errors: TARGET_UNKNOWN, SHAPE_DIM_UNKNOWN, and those of reading the file, except refused
- * external data, which is a finding.
+ * Checks an ONNX file against targets: what each refuses, what would run slowly or with other numbers than meant, where
+ * every node runs, and how long a run takes by estimate. Errors: TARGET_UNKNOWN, SHAPE_DIM_UNKNOWN, and those of reading
+ * the file, except refused external data, which is a finding.
  */
-export async function checkTarget(
-  path: string,
-  options: CheckTargetOptions,
-): Promise<readonly TargetCheck[]> {
+export async function checkTarget(path: string, options: CheckTargetOptions): Promise<readonly FileCheck[]> {
   const targets = resolveTargets(options.targets);
   return await checkFile(path, { targets, shape: options.shape ?? {}, strict: true });
 }

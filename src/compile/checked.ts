@@ -4,13 +4,13 @@ import type { Model, ValueId } from "../ir/graph.ts";
 import type { ComponentCheck, TargetReport } from "../report/types.ts";
 import type { TargetCheck } from "../targets/check/types.ts";
 import type { WrittenComponent } from "./build.ts";
-import { checkWritten, type WrittenCheck } from "./check.ts";
+import { checkWritten, type FileCheck, type WrittenCheck } from "./check.ts";
 
 /** What a target's checker says of one written graph. */
 export interface CheckedGraph {
   /** File name where the component has several graphs; `null` for a single model. */
   readonly graph: string | null;
-  readonly check: TargetCheck;
+  readonly check: FileCheck;
 }
 
 /** A graph of a component with what its target's checker says of it. */

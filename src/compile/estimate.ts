@@ -1,26 +1,13 @@
 import type { Model } from "../ir/graph.ts";
 import type { Bindings } from "../passes/pass.ts";
 import type { Estimate } from "../report/types.ts";
+import { basisOf } from "../targets/cost/basis.ts";
 import { rooflineCost } from "../targets/cost/roofline.ts";
 import type { Target } from "../targets/target.ts";
 import { symbolBindings } from "./flops.ts";
 
 /** Nodes a report lists. */
 const SLOWEST = 10;
-
-/** Where the numbers come from, for people. */
-function basisOf({ machine }: Target, uncounted: readonly string[]): string {
-  if (machine === undefined) return "";
-  const kind =
-    machine.basis === "measured"
-      ? "rates fitted to measured kernel times"
-      : "peaks published for it, so a lower bound";
-  const missing =
-    uncounted.length === 0
-      ? ""
-      : `; arithmetic in ${uncounted.join(", ")} is not counted: no rate is published`;
-  return `roofline of ${machine.name}: ${kind}${missing}`;
-}
 
 /**
  * Estimated seconds of one run of a build on its target's machine; `null` for targets without one and where shapes stay
@@ -34,10 +21,13 @@ export function estimateOf(model: Model, target: Target, lengths: Bindings): Est
   const slowest = [...found.nodes]
     .sort((a, b) => b[1].seconds - a[1].seconds || a[0] - b[0])
     .slice(0, SLOWEST)
-    .map(([id, e]) => ({ node: model.graph.node(id).name, op: model.graph.node(id).op, ...e }));
+    .map(([id, { seconds, bound, bytes, flops, dtype }]) => {
+      const { name, op } = model.graph.node(id);
+      return { node: name, op, seconds, bound, bytes, flops, dtype };
+    });
   return {
     seconds: found.seconds,
-    basis: basisOf(target, found.uncounted),
+    basis: basisOf(target.machine!, found.uncounted),
     bounds,
     bytes: found.bytes,
     flops: Object.fromEntries([...found.flops].sort(([a], [b]) => (a < b ? -1 : 1))),

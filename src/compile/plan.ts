@@ -9,8 +9,8 @@ import { checkComponents, componentStages } from "./recipe/components.ts";
 import { stagesFor } from "./recipe/resolve.ts";
 import type { ResolvedRecipe, Stage } from "./recipe/types.ts";
 import { completeOptions } from "./recipe/validate.ts";
-import { planSplit, type SplitPlan } from "./split/plan.ts";
 import { type ComponentInfo, staticBindings } from "./shapes.ts";
+import { planSplit, type SplitPlan } from "./split/plan.ts";
 
 /** One pass of a plan, its options complete. */
 export interface PlannedPass {

@@ -1,5 +1,5 @@
-import { inferShapes } from "../ir/infer.ts";
 import type { Model } from "../ir/graph.ts";
+import { inferShapes } from "../ir/infer.ts";
 import { dedupeWeights } from "../passes/clean/dedupe-weights.ts";
 import { findPass } from "../passes/index.ts";
 import type { PreviewLine } from "../passes/pass.ts";
@@ -86,7 +86,7 @@ async function previewComponent(
   const runs = (steps: readonly PlannedPass[]): PlannedPass[] => {
     const first = steps.findIndex(isLossy);
     const exact = first < 0 ? steps : steps.slice(0, first);
-    return lacking ? exact.filter((s) => s.pass !== dedupeWeights.name) : [...exact];
+    return lacking ? exact.filter((s) => findPass(s.pass)?.readsWeights !== true) : [...exact];
   };
   const common = await runExact(source.model, runs(plan.shared), { ...o, component, target: null });
   const done = plan.shared.some(isLossy);

@@ -18,7 +18,6 @@ import type { Calibration } from "./calibration.ts";
 import { type CheckedGraph, checkGraphs, magnitudesIn } from "./checked.ts";
 import { isSampled, outputRanges } from "./component-fidelity.ts";
 import type { FindInputs } from "./component-inputs.ts";
-import { estimateOf } from "./estimate.ts";
 import type { OnCompileEvent } from "./events.ts";
 import { proveExact } from "./exactness.ts";
 import { flopsOf } from "./flops.ts";
@@ -26,11 +25,11 @@ import { splitBuckets, writeGraphSet } from "./graph-set.ts";
 import type { OutputFolder } from "./output.ts";
 import { portsOf } from "./package/write.ts";
 import type { ComponentPlan } from "./plan.ts";
-import { splitBudget } from "./split/index.ts";
 import type { Prepared } from "./prepare.ts";
 import { arithmeticOf, checkHere, type Obstacle } from "./runnable.ts";
 import { deduceBindings } from "./shapes.ts";
 import { componentBytes, type SourceComponent } from "./source.ts";
+import { splitBudget } from "./split/index.ts";
 import { twinNotes, twinnedHere } from "./twins.ts";
 
 /** One component built for one target. */
@@ -199,7 +198,7 @@ async function buildOne(
       nodes: { before: countNodes(component.model.graph), after: countNodes(model.graph) },
       flops: before === null || after === null ? null : { before, after },
       shape,
-      estimate: estimateOf(model, target, shape),
+      estimate: checks[0]!.check.estimate,
       fidelity: null,
       split: split?.report ?? null,
     },

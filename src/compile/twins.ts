@@ -9,6 +9,7 @@ import {
   type SessionOptions,
 } from "../runtime/index.ts";
 import { CPU_LIMITS } from "../targets/cpu-limits.ts";
+import { computesInHalf, roundedTwin } from "../targets/rounded.ts";
 import { plainTwin, twinnedOperators } from "../targets/twin.ts";
 
 /** Whether the runtime refused a model that its twin may run in the place of. */
@@ -21,9 +22,34 @@ export interface Twinned {
   readonly operators: readonly string[];
 }
 
+/** A session that goes on with the twin when the runtime refuses the model only once it runs. */
+function withFallback(session: Session, open: (error: unknown) => Promise<Session | null>): Session {
+  let twin: Promise<Session | null> | null = null;
+  return {
+    ...session,
+    async run(feeds, fetches) {
+      const known = twin === null ? null : await twin;
+      if (known !== null) return await known.run(feeds, fetches);
+      try {
+        return await session.run(feeds, fetches);
+      } catch (e) {
+        twin ??= open(e);
+        const instead = await twin;
+        if (instead === null) throw e;
+        return await instead.run(feeds, fetches);
+      }
+    },
+    async release() {
+      await session.release();
+      await (await twin)?.release();
+    },
+  };
+}
+
 /**
  * A runtime that runs the plain twin of a model in its place where the model has operators without a CPU kernel: builds
  * for other devices are observed, judged and proven by what they say. Names of values and results are the model's own.
+ * In `reference` arithmetic values of half precision are rounded as the model says, which the runtime alone would not do.
  * Sessions of other providers are opened as they are. `onTwin` is told of every session that is a twin's.
  */
 export function withTwins(runtime: Runtime, onTwin: (twinned: Twinned) => void = () => {}): Runtime {
@@ -32,13 +58,26 @@ export function withTwins(runtime: Runtime, onTwin: (twinned: Twinned) => void =
     if (twin !== null) onTwin({ model: model.path ?? model.graph.name, operators: twinnedHere(model) });
     return twin;
   };
+  const openModel = async (model: Model, options?: SessionOptions): Promise<Session> => {
+    const runs = twinOf(model) ?? model;
+    const rounded = options?.arithmetic === "reference" ? roundedTwin(runs) : null;
+    return await runtime.openSession(rounded ?? runs, options);
+  };
   const openFile = async (path: string, options?: SessionOptions): Promise<Session> => {
-    try {
-      return await runtime.openSession(path, options);
-    } catch (e) {
+    if (options?.arithmetic === "reference") {
+      const model = await readModel(path);
+      if (computesInHalf(model)) return await openModel(model, options);
+    }
+    const openTwin = async (e: unknown): Promise<Session | null> => {
       const twin = isRefusal(e) ? twinOf(await readModel(path)) : null;
+      return twin === null ? null : await runtime.openSession(twin, options);
+    };
+    try {
+      return withFallback(await runtime.openSession(path, options), openTwin);
+    } catch (e) {
+      const twin = await openTwin(e);
       if (twin === null) throw e;
-      return await runtime.openSession(twin, options);
+      return twin;
     }
   };
   return {
@@ -49,7 +88,7 @@ export function withTwins(runtime: Runtime, onTwin: (twinned: Twinned) => void =
     async openSession(source, options) {
       if (source instanceof Uint8Array || (options?.provider ?? "cpu") !== "cpu")
         return await runtime.openSession(source, options);
-      if (typeof source !== "string") return await runtime.openSession(twinOf(source) ?? source, options);
+      if (typeof source !== "string") return await openModel(source, options);
       return isGraphSet(source)
         ? await openGraphSet(source, options, openFile)
         : await openFile(source, options);

@@ -31,7 +31,7 @@ export const passesCodes = {
   ),
   ALLOCATION_LATENCY_UNKNOWN: error<{ target: string | null }>(
     (d) =>
-      `a budget of latency needs estimates of how long layers take, and there are none ${d.target === null ? "without a target" : `for ${d.target}`}. Expected a CPU target; use bytes, averageBits or flopBits elsewhere.`,
+      `a budget of latency needs estimates of how long layers take, and there are none ${d.target === null ? "without a target" : `for ${d.target}`}. Expected a target whose descriptor has a machine; use bytes, averageBits or flopBits elsewhere.`,
   ),
   CONDITIONS_NOT_COMPUTED: error<{ inputs: readonly string[]; count: number; problem: string }>(
     (d) =>

@@ -16,16 +16,20 @@ import { freezeTime } from "./freeze/freeze-time.ts";
 import { fuseActivation } from "./fuse/fuse-activation.ts";
 import { fuseAffine } from "./fuse/fuse-affine.ts";
 import { fuseAttention } from "./fuse/fuse-attention.ts";
+import { fuseDepthToSpace } from "./fuse/fuse-depth-to-space.ts";
 import { fuseGemm } from "./fuse/fuse-gemm.ts";
 import { fuseGroupNorm } from "./fuse/fuse-group-norm.ts";
 import { fuseLayerNorm } from "./fuse/fuse-layer-norm.ts";
 import { fuseRmsNorm } from "./fuse/fuse-rms-norm.ts";
+import { fuseSplitGelu } from "./fuse/fuse-split-gelu.ts";
 import { linearisePointwise } from "./fuse/linearise-pointwise.ts";
-import { fuseDepthToSpace } from "./fuse/fuse-depth-to-space.ts";
+import { packAttention } from "./fuse/pack-attention.ts";
 import { splitUpsample } from "./fuse/split-upsample.ts";
 import { convertOpset } from "./legalise/convert-opset.ts";
 import { narrowInputs } from "./legalise/narrow-inputs.ts";
+import { reduceRank } from "./legalise/reduce-rank.ts";
 import { shortenNames } from "./legalise/shorten-names.ts";
+import { spellLookups } from "./legalise/spell-lookups.ts";
 import { spellOps } from "./legalise/spell-ops.ts";
 import { storeShapes } from "./legalise/store-shapes.ts";
 import type { Pass } from "./pass.ts";
@@ -59,6 +63,8 @@ export const passes = [
   fuseRmsNorm,
   fuseActivation,
   fuseAttention,
+  packAttention,
+  fuseSplitGelu,
   fuseGemm,
   fuseAffine,
   linearisePointwise,
@@ -66,6 +72,8 @@ export const passes = [
   splitUpsample,
   convertOpset,
   spellOps,
+  reduceRank,
+  spellLookups,
   storeShapes,
   narrowInputs,
   shortenNames,

@@ -158,6 +158,8 @@ export interface Pass<Options = unknown> {
    */
   readonly minSqnrDb?: number;
   readonly options: JsonSchema;
+  /** The pass reads weights though it is exact, so a plan from shapes alone leaves it out. */
+  readonly readsWeights?: true;
   /** Whether the pass makes use of range statistics with these options on this target; collecting them costs a trajectory. */
   wantsRanges?(options: Options, target: Target | null): boolean;
   /**

@@ -14,6 +14,7 @@ export class RewriteContext {
   readonly opset: number;
   readonly pass: PassContext;
   readonly #claimed = new Set<NodeId>();
+  readonly #known = new Map<(c: RewriteContext) => unknown, unknown>();
 
   constructor(graph: Graph, pass: PassContext, label: string) {
     this.graph = graph;
@@ -31,6 +32,11 @@ export class RewriteContext {
   }
   isClaimed(node: Node): boolean {
     return this.#claimed.has(node.id);
+  }
+  /** What `make` finds out about the graph as it is at the start of this round, computed when first asked for. */
+  once<T>(make: (c: RewriteContext) => T): T {
+    if (!this.#known.has(make)) this.#known.set(make, make(this));
+    return this.#known.get(make) as T;
   }
   /** The node that makes input `i` of `node`, when it is of the given operator of the standard domain. */
   producer(node: Node, i: number, op?: string, domain = ""): Node | undefined {

@@ -115,6 +115,17 @@ function explain(pass: string, trail: readonly string[], cause: unknown): never 
   throw new Error(`${where}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
 }
 
+/** A missing number compares as neither larger nor smaller, so a limit that was left out would be no limit. */
+function checkComplete(pass: Pass, options: unknown): void {
+  const properties = (pass.options["properties"] ?? {}) as Readonly<Record<string, { default?: unknown }>>;
+  const given = options as object;
+  const missing = Object.keys(properties).filter(
+    (k) => properties[k]!.default !== undefined && !(k in given),
+  );
+  if (missing.length > 0)
+    throw new Error(`pass "${pass.name}" was started without its options ${missing.join(", ")}`);
+}
+
 function heldOutOf(model: Model, from: NonNullable<RunnerOptions["heldOut"]> | null): HeldOut | null {
   if (from === null) return null;
   return {
@@ -125,8 +136,9 @@ function heldOutOf(model: Model, from: NonNullable<RunnerOptions["heldOut"]> | n
 }
 
 /**
- * Applies one pass: measures it, verifies the result, explains failures with the passes already run. Returns `null` when
- * the run's pass budget (`--stop-after`) is used up. Errors: what the pass fails with, PASS_BROKE_GRAPH, INTERRUPTED.
+ * Applies one pass: measures it, verifies the result, explains failures with the passes already run. Its options are
+ * complete: defaults are filled in where plans are made. Returns `null` when the run's pass budget (`--stop-after`) is
+ * used up. Errors: what the pass fails with, PASS_BROKE_GRAPH, INTERRUPTED.
  */
 export async function runPass(
   model: Model,
@@ -139,6 +151,7 @@ export async function runPass(
     if (options.budget.left <= 0) return null;
     options.budget.left--;
   }
+  checkComplete(pass, passOptions);
   const now = options.now ?? (() => 0);
   const debug = options.debug ?? 0;
   const lastGood = debug >= 2 ? printGraph(model) : null;

@@ -2,9 +2,12 @@ import type { CodeSpec } from "../diagnostics/define.ts";
 import { CODES } from "../diagnostics/index.ts";
 import type { Json } from "../ir/tensor.ts";
 import type { JsonSchema, Pass } from "../passes/pass.ts";
+import { takes } from "../targets/check/forms.ts";
 import { RULES } from "../targets/check/rules/index.ts";
 import type { Rule } from "../targets/check/types.ts";
+import { basisOf } from "../targets/cost/basis.ts";
 import { targets } from "../targets/index.ts";
+import type { Machine } from "../targets/machine.ts";
 import type { FormatSupport, Target } from "../targets/target.ts";
 
 /** Text for one table cell. */
@@ -96,16 +99,57 @@ function integerCell({ integer, integerWhy }: Target): string {
   ].join("; ");
 }
 
-function machineCell({ machine }: Target): string {
-  if (machine === undefined) return "none: no rates are known";
-  const { name, basis, flops, bandwidth, overhead } = machine;
-  const rates = Object.entries(flops).map(([dtype, rate]) => `${rate / 1e9} GFLOP/s in ${dtype}`);
+function packedCell({ packedAttention }: Target): string {
+  return packedAttention === undefined
+    ? "not written"
+    : `queries, keys and values in one tensor in ${packedAttention.types.join(" and ")}`;
+}
+
+function startCell({ overhead: { node, attention, row } }: Machine): string {
+  if (node === 0) return "none known";
+  const us = (s: number): string => `${Number((1e6 * s).toPrecision(3))} µs`;
   return [
-    `of ${name}, ${basis}`,
-    ...rates,
-    `${bandwidth / 1e9} GB/s`,
-    `${(1e6 * overhead.node).toFixed(1)} µs a node`,
+    us(node),
+    ...(attention === undefined ? [] : [`fused attention ${us(attention)}`]),
+    ...(row === undefined ? [] : [`each normalised row ${us(row)}`]),
   ].join("; ");
+}
+
+/** What estimates for a target are made with; variants that stand for another machine have a row of their own. */
+function machineLines(target: Target): string[] {
+  const { machine, variants } = target;
+  if (machine === undefined) return [];
+  const rate = (perSecond: number, unit: string): string =>
+    perSecond >= 1e12 ? `${perSecond / 1e12} T${unit}/s` : `${perSecond / 1e9} G${unit}/s`;
+  const line = (id: string, m: Machine): string[] => [
+    id,
+    m.name,
+    basisOf(m, []).replace(/^[^:]*: /, ""),
+    Object.entries(m.flops)
+      .map(([dtype, r]) => `${dtype} ${rate(r, "FLOP")}`)
+      .join("; "),
+    Object.entries(m.other ?? {})
+      .map(([kind, r]) => `${kind} ${rate(r, "FLOP")}`)
+      .join("; ") || "as products",
+    `${rate(m.bandwidth, "B")}${m.weightBandwidth === undefined ? "" : `; constants ${rate(m.weightBandwidth, "B")}`}`,
+    startCell(m),
+  ];
+  const own = Object.entries(variants?.of ?? {});
+  const chosen = own.some(([, v]) => v.overrides.machine === machine);
+  const others = (chosen ? [] : own).flatMap(([name, { overrides }]) =>
+    overrides.machine === undefined ? [] : [line(`\`${target.id}:${name}\``, overrides.machine)],
+  );
+  return [
+    "## Estimates",
+    "",
+    "Times are estimated on one machine of the target; ratios carry over to others better than seconds do.",
+    "",
+    mdTable(
+      ["", "machine", "basis", "products", "other arithmetic", "memory", "starting a node"],
+      [line(`\`${target.id}\``, machine), ...others],
+    ),
+    "",
+  ];
 }
 
 /** Data of a limit in one line: `key: value` pairs, lists joined. */
@@ -123,9 +167,25 @@ function variantLines({ id, variants }: Target): string[] {
   const rows = Object.entries(variants.of).map(([name, v]) => [
     `\`${id}:${name}\`${name === variants.default ? " (default)" : ""}`,
     v.title,
-    dataCell(v.overrides),
+    dataCell({ ...v.overrides, ...(v.overrides.machine && { machine: v.overrides.machine.name }) }),
   ]);
   return ["## Variants", "", mdTable(["name", "", "what differs"], rows), ""];
+}
+
+/** Functions that the embedding of a timestep is made of, which no exact arithmetic replaces. */
+const WAVES = ["Sin", "Cos"];
+
+function timeRows({ limits }: Target): [string, string][] {
+  const { operators } = limits;
+  const lacking = WAVES.filter((op) => operators !== undefined && !takes(operators, { domain: "", op }));
+  if (lacking.length === 0) return [];
+  const waves = lacking.join(" and ");
+  return [
+    [
+      "embedding of the timestep",
+      `${waves} leave the accelerator, as the report lists them; [freeze-time](../passes/freeze-time.md) puts tables in their place, for which the target has everything`,
+    ],
+  ];
 }
 
 /** The docs page of a target, generated from its data (Markdown). */
@@ -156,12 +216,13 @@ export function targetPage(target: Target): string {
         ],
         ["computes in", target.compute.join(", ")],
         ["alignment", `${target.align.channels} channels, ${target.align.bytes} bytes`],
+        ["packed attention", packedCell(target)],
         ["integer arithmetic", integerCell(target)],
-        ["estimates", machineCell(target)],
         ["weights in codebooks", target.palettes],
         ["zeros in weights", target.sparsity.note],
         ["inputs kept fp32 in half-precision builds", islands.join(", ") || "none"],
         ["operators kept fp32 in half-precision builds", target.half.f32Ops.join(", ") || "none"],
+        ...timeRows(target),
       ],
     ),
     "",
@@ -173,6 +234,7 @@ export function targetPage(target: Target): string {
     "",
     mdTable(["operation", "emitted as"], spelling),
     "",
+    ...machineLines(target),
     ...variantLines(target),
     "## What the checker compares with",
     "",

@@ -87,6 +87,9 @@ const component = object({
           op: string,
           seconds: number,
           bound: { type: "string", enum: ["arithmetic", "memory", "overhead"] },
+          bytes: number,
+          flops: number,
+          dtype: nullable(string),
         }),
       ),
     }),
@@ -103,6 +106,7 @@ const component = object({
     object({
       wanted: number,
       per: { type: "string", enum: ["bytes", "flops", "latency"] },
+      basis: nullable(string),
       met: { type: "boolean" },
       chosen: count,
       builds: list(

@@ -95,11 +95,16 @@ export interface Estimate {
   readonly bytes: number;
   /** Operations of products by the type of their operands. */
   readonly flops: { readonly [dtype: string]: number };
+  /** Nodes that take longest, longest first. */
   readonly slowest: readonly {
     readonly node: string;
     readonly op: string;
     readonly seconds: number;
     readonly bound: "arithmetic" | "memory" | "overhead";
+    readonly bytes: number;
+    readonly flops: number;
+    /** Type of the operands of a product; `null` for other nodes. */
+    readonly dtype: string | null;
   }[];
 }
 
@@ -119,6 +124,8 @@ export interface SplitReport {
   /** Mean SQNR in dB that had to be left. */
   readonly wanted: number;
   readonly per: "bytes" | "flops" | "latency";
+  /** Machine that seconds are estimated on, and where its rates come from; `null` where `per` is not latency. */
+  readonly basis: string | null;
   /** False when even leaving all of the passes out costs more. */
   readonly met: boolean;
   /** Index of the build that was taken. */

@@ -14,7 +14,7 @@ function count(graph: Graph, into: Map<string, number>): void {
 }
 
 /** How many nodes of each operator (`domain:op`, or `op` in the standard domain) a model has, by name. */
-function countOps(model: Model): ReadonlyMap<string, number> {
+export function countOps(model: Model): ReadonlyMap<string, number> {
   const counts = new Map<string, number>();
   count(model.graph, counts);
   return new Map([...counts].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)));

@@ -9,7 +9,8 @@ import { dtypeOfOrt, fromOrt, isCarried, toOrt } from "./values.ts";
 /**
  * How Q/DQ pairs are computed: `fused` into the integer kernels of the processor, or `reference`, in float as they are
  * written. The latter is what builds for other devices are judged by: this processor's kernels saturate where theirs do
- * not, and some fusions of signed activations write graphs that cannot be loaded.
+ * not, and some fusions of signed activations write graphs that cannot be loaded. It also asks for half-precision values
+ * to be rounded as written, which takes another graph (`targets/rounded.ts`): sessions alone compute them in fp32.
  */
 export type Arithmetic = "fused" | "reference";
 

@@ -1,4 +1,5 @@
 import { claims, FOLDS, HALF, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { APPLE_M2, APPLE_M2_CLAIMS } from "./machines/apple.ts";
 import type { Target } from "./target.ts";
 
 const DOCS = "onnxruntime CoreML provider page and coremltools documentation";
@@ -27,6 +28,7 @@ export const coreml: Target = {
     groupNorm: "GroupNormalization",
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
+    geglu: "decomposed",
     silu: "decomposed",
     attention: "decomposed",
     rmsNorm: "decomposed",
@@ -44,6 +46,7 @@ export const coreml: Target = {
   },
   half: HALF,
   align: { channels: 8, bytes: 4096 },
+  machine: APPLE_M2,
   limits: {
     ...SESSION,
     operators: {
@@ -131,6 +134,7 @@ export const coreml: Target = {
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...APPLE_M2_CLAIMS,
     ...claims(DOCS, "2026-11-23", {
       provider: "MLProgram is the newer model format; static shapes are wanted for the Neural Engine",
       shapes: "static shapes for the Neural Engine; rank at most 5",

@@ -1,6 +1,7 @@
 import { claims, HALF, measured, ORT_CPU, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
 import { CPU_LIMITS } from "./cpu-limits.ts";
 import { cpuX64 } from "./cpu-x64.ts";
+import { GRAVITON3_CLAIMS, GRAVITON3_CORE } from "./machines/arm.ts";
 import type { Target } from "./target.ts";
 
 const DOCS = "onnxruntime documentation and MLAS sources of 2026-03";
@@ -23,9 +24,11 @@ export const cpuArm64: Target = {
   sparsity: { fast: [], note: "kernels are dense: zeros cost time and memory like other weights" },
   half: HALF,
   align: { channels: 4, bytes: 4096 },
+  machine: GRAVITON3_CORE,
   limits: { ...SESSION, ...CPU_LIMITS },
   sources: [
     ...SESSION_CLAIMS,
+    ...GRAVITON3_CLAIMS,
     ...claims(SHARED, "2026-11-26", {
       provider: "the CPU provider is always present and needs no options",
       opset: "models above opset 26 are refused at load",
@@ -50,6 +53,7 @@ export const cpuArm64: Target = {
     ...measured(ORT_CPU, "2026-11-26", {
       "limits.noKernel":
         "contributed operators of GPU providers have no CPU kernel and the session fails to load",
+      "limits.packedAttention": "MultiHeadAttention with packed queries, keys and values fails when it runs",
       "limits.noKernelTypes": "bfloat16 products have no CPU kernel and the session fails to load",
       "limits.floatZeroPoints": "MatMulNBits of 8 bits with float zero points is refused",
       "limits.closedUnits": "Conv between DequantizeLinear and no QuantizeLinear stays float",

@@ -46,6 +46,7 @@ export const CPU_LIMITS: Limits = {
     "com.microsoft:GemmFloat8",
     "com.microsoft:PackedMultiHeadAttention",
   ],
+  packedAttention: false,
   noKernelTypes: ["bf16", "f4e2m1"],
   integerBias: { tolerance: 1e-5 },
   pairs: {

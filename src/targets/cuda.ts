@@ -1,4 +1,5 @@
 import { claims, HALF, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { H100, H100_CLAIMS } from "./machines/nvidia.ts";
 import type { Target } from "./target.ts";
 
 /** onnxruntime's CUDA provider. Nothing here is measured: its claims are read from source. */
@@ -37,12 +38,14 @@ export const cuda: Target = {
     groupNorm: "com.microsoft.GroupNorm",
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
+    geglu: "com.microsoft.BiasSplitGelu",
     silu: "QuickGelu",
     attention: "com.microsoft.MultiHeadAttention",
     rmsNorm: "decomposed",
     affine: "decomposed",
     pointwise: "Conv",
   },
+  packedAttention: { types: ["f16"] },
   integer: null,
   integerWhy:
     "QuantizeLinear and DequantizeLinear around Conv and MatMul stay kernels of their own there, so 8-bit graphs are slower than fp16",
@@ -54,6 +57,7 @@ export const cuda: Target = {
   },
   half: HALF,
   align: { channels: 8, bytes: 4096 },
+  machine: H100,
   limits: {
     ...SESSION,
     operators: {
@@ -104,8 +108,10 @@ export const cuda: Target = {
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...H100_CLAIMS,
     ...claims(ORT_SOURCE, "2026-11-23", {
-      provider: "prefer_nhwc gives channels-last convolutions without contributed operators",
+      provider:
+        "prefer_nhwc gives channels-last convolutions without contributed operators and moves Transposes out between them and GroupNorm, so com.microsoft NhwcConv is taken where a model has it but never written: the same kernel runs, and the graph stays portable",
       opset: "the runtime loads up to opset 26; operators newer than the kernels run on the CPU",
       shapes: "symbolic dimensions are accepted",
       "formats.f16": "fp16 kernels exist for every operator of a diffusion graph",
@@ -119,12 +125,16 @@ export const cuda: Target = {
         "GroupNormalization has no kernel and is written out; com.microsoft GroupNorm has one for channels-last tensors, with SiLU; it warns that its sums are not deterministic",
       "spelling.layerNorm": "LayerNormalization has a kernel",
       "spelling.gelu": "Gelu of opset 20 and the contributed one have kernels",
+      "spelling.geglu":
+        "BiasSplitGelu adds the bias, splits, and multiplies by the erf GELU in one kernel, in fp32 inside; it exists for fp32 and fp16 of certain widths, other feed-forwards stay Split, Gelu and Mul",
       "spelling.silu": "com.microsoft QuickGelu has a kernel; alpha 1 is SiLU",
       "spelling.attention":
         "MultiHeadAttention runs flash or memory-efficient kernels by shape, type and mask",
       "spelling.rmsNorm": "the primitive chain is fused when the session is made",
       "spelling.affine": "Mul and Add by a constant per channel are elementwise kernels",
       "spelling.pointwise": "1x1 convolutions run as matrix products inside the library",
+      packedAttention:
+        "MultiHeadAttention reads [batch, tokens, heads, 3, width], and [batch, tokens, heads, 2, width] for keys and values, without a transposition in its fused fp16 kernels; onnxruntime's own optimizer packs for fp16 alone",
       integer: "QDQ selectors are registered for the CPU, DirectML and ACL providers only",
       palettes: "constant folding happens before nodes are given to a provider",
       sparsity: "no provider option reads zeros in weights",

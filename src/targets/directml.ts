@@ -1,4 +1,5 @@
 import { claims, HALF, MOVING_UNITS, NODE_UNITS, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { RX_7900_XTX, RX_7900_XTX_CLAIMS } from "./machines/amd.ts";
 import type { Target } from "./target.ts";
 
 const DOCS = "onnxruntime DirectML and Windows ML documentation";
@@ -34,12 +35,14 @@ export const directml: Target = {
     groupNorm: "com.microsoft.GroupNorm",
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
+    geglu: "com.microsoft.BiasSplitGelu",
     silu: "QuickGelu",
     attention: "com.microsoft.MultiHeadAttention",
     rmsNorm: "decomposed",
     affine: "decomposed",
     pointwise: "Conv",
   },
+  packedAttention: { types: ["f32", "f16"] },
   integer: {
     spelling: "qdq",
     moves: MOVING_UNITS,
@@ -54,6 +57,7 @@ export const directml: Target = {
   sparsity: { fast: [], note: "kernels are dense: zeros cost time and memory like other weights" },
   half: HALF,
   align: { channels: 8, bytes: 4096 },
+  machine: RX_7900_XTX,
   limits: {
     ...SESSION,
     operators: {
@@ -95,6 +99,7 @@ export const directml: Target = {
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...RX_7900_XTX_CLAIMS,
     ...claims(DOCS, "2026-11-23", {
       provider: "sequential execution without memory pattern; Windows ML ships it beside newer providers",
       opset: "opsets up to 20, with QuantizeLinear and DequantizeLinear of 21",
@@ -116,10 +121,15 @@ export const directml: Target = {
       spelling: "LayerNormalization, Gelu, QuickGelu and MultiHeadAttention have kernels",
       "spelling.groupNorm":
         "GroupNormalization is registered under another name and written out; contributed GroupNorm has a kernel for either layout, with SiLU, and casts gamma and beta to the type of the data",
+      "spelling.geglu":
+        "BiasSplitGelu is one graph of Add, Split, erf GELU and Mul for tensors of even width",
+      packedAttention:
+        "the attention operator of DirectML reads stacked queries, keys and values, and stacked keys and values, of fp32 and fp16",
       integer:
         "Q/DQ is fused for Conv, MatMul, Add, Concat and unary operators; DynamicQuantizeMatMul has a kernel",
       palettes: "constant folding happens before nodes are given to a provider",
-      "limits.operators": "kernels registered by the provider; SkipGroupNorm is not among them",
+      "limits.operators":
+        "kernels registered by the provider; SkipGroupNorm is not among them; NhwcConv is, but whether its weights lie as the schema says or as the CUDA kernel reads them is not known, so it is never written",
       "limits.fusedShapes":
         "GroupNorm takes 4-D input of either layout with gamma and beta of one type; BiasSplitGelu is not restricted in width",
       "limits.integerBias": "the fusions expect the bias on the grid of the product",

@@ -1,3 +1,4 @@
+import type { Dim } from "../ir/types.ts";
 import type { FusedShapeLimits } from "./limits.ts";
 
 /** What `com.microsoft.GroupNorm` is to normalise; a rank that is unknown restricts nothing. */
@@ -20,4 +21,17 @@ export function groupProblem(
   if (limits.groupMax !== undefined && each > limits.groupMax)
     return `it has ${each} channels per group, the kernel takes up to ${limits.groupMax}`;
   return null;
+}
+
+/** What a kernel of `com.microsoft.BiasSplitGelu` does not take about its input; `null` when it takes it. */
+export function splitGeluProblem(
+  widths: readonly number[] | null,
+  { rank, width }: { readonly rank: number | undefined; readonly width: Dim | undefined },
+): string | null {
+  if (rank !== undefined && rank !== 3) return `its input has ${rank} axes, the kernel takes 3`;
+  if (typeof width !== "number") return null;
+  if (width % 2 !== 0) return `it is ${width} wide, which does not split in two`;
+  return widths?.includes(width) === false
+    ? `it is ${width} wide, kernels exist for ${widths.join(", ")}`
+    : null;
 }

@@ -51,6 +51,8 @@ export interface FusedShapeLimits {
   readonly channelsLast: boolean;
   /** Type of gamma and beta whatever type the data have; absent: any. */
   readonly parameters?: DType;
+  /** The importer reads one gamma and beta per group, where the operator has one per channel. */
+  readonly parametersPerGroup?: boolean;
   /** Channels per group are even. */
   readonly evenChannels: boolean;
   /** Most channels of one group. */
@@ -82,6 +84,8 @@ export interface Limits {
   readonly operators?: OperatorSet;
   /** Operators for which no kernel exists on the target, its CPU fallback included: the session fails. */
   readonly noKernel?: readonly string[];
+  /** Where `false`, MultiHeadAttention has kernels for queries, keys and values apart alone. */
+  readonly packedAttention?: boolean;
   /** Element types nothing computes in. */
   readonly noKernelTypes?: readonly DType[];
   /** Operators that are written out when the session is made, with no kernel of their own. */
@@ -136,7 +140,6 @@ export interface Limits {
   readonly shaders?: {
     readonly splitOutputs: number;
     readonly resize: ResizeLimits;
-    readonly packedAttention: boolean;
   };
   readonly shaderProducts?: PackedProductLimits & { readonly headMultiple: number };
   /** Bytes of weights, and of one tensor, that a page can hold. */

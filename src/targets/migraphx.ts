@@ -1,6 +1,8 @@
 import { claims, FOLDS, HALF, NODE_UNITS, ORT_SOURCE, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { MI300X, MI300X_CLAIMS } from "./machines/amd.ts";
 import type { Target } from "./target.ts";
 
+const IMPORTER = "MIGraphX importer of ONNX, parse_groupnorm.cpp of 2025";
 const DOCS = "ROCm MIGraphX documentation 7.2";
 
 /** AMD GPUs through onnxruntime's MIGraphX provider. Nothing here is measured. */
@@ -34,6 +36,7 @@ export const migraphx: Target = {
     groupNorm: "InstanceNormalization",
     layerNorm: "LayerNormalization",
     gelu: "com.microsoft.Gelu",
+    geglu: "decomposed",
     silu: "QuickGelu",
     attention: "com.microsoft.MultiHeadAttention",
     rmsNorm: "decomposed",
@@ -51,6 +54,7 @@ export const migraphx: Target = {
   },
   half: HALF,
   align: { channels: 8, bytes: 4096 },
+  machine: MI300X,
   limits: {
     ...SESSION,
     operators: {
@@ -76,6 +80,7 @@ export const migraphx: Target = {
         "SkipSimplifiedLayerNormalization",
       ],
     },
+    fusedShapes: { channelsLast: false, evenChannels: false, parametersPerGroup: true },
     integerBias: { tolerance: 1e-5 },
     pairs: { operators: NODE_UNITS, types: ["u8", "i8"] },
     constantArguments: {
@@ -90,6 +95,7 @@ export const migraphx: Target = {
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...MI300X_CLAIMS,
     ...claims(DOCS, "2026-11-23", {
       opset: "the parser takes opsets up to 19",
       "formats.bf16": "ONNX Conv takes bfloat16 from opset 22 on",
@@ -98,13 +104,19 @@ export const migraphx: Target = {
       integer: "int8 needs a calibration table or Q/DQ in the graph",
       align: "matrix cores want multiples of 8 in half precision",
     }),
+    ...claims(IMPORTER, "2026-11-26", {
+      "spelling.groupNorm":
+        "com.microsoft GroupNorm and GroupNormalization are imported with one scale and offset per group, and builds have one per channel: a GroupNorm of the usual form is refused when the program is compiled, so the exporter's form is kept, whose operators are all imported",
+      "limits.fusedShapes":
+        "the importer of com.microsoft GroupNorm takes either layout, any rank above 2, and wants as many gammas and betas as groups",
+    }),
     ...claims(ORT_SOURCE, "2026-11-23", {
       provider: "the ROCm provider is gone from the tree; MIGraphX is the way to AMD GPUs",
       shapes: "a program is compiled per input shape",
       "formats.f16": "fp16 graphs are taken as they are",
       "formats.w8": "constants fold before nodes are given to the provider",
       "formats.w4": "int4 types of ONNX begin with opset 21; int4 maps to the int8 type at the border",
-      spelling: "the listed spellings are in the provider's operator list",
+      spelling: "the listed spellings are in the provider's operator list; BiasSplitGelu is not",
       palettes: "constant folding happens before nodes are given to a provider",
       sparsity: "no provider option reads zeros in weights",
       "limits.operators": "SkipGroupNorm, BiasSplitGelu, BiasAdd and RMSNormalization are not in the list",

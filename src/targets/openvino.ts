@@ -8,6 +8,7 @@ import {
   SESSION,
   SESSION_CLAIMS,
 } from "./claims.ts";
+import { LUNAR_LAKE_CLAIMS, LUNAR_LAKE_CPU, LUNAR_LAKE_GPU, LUNAR_LAKE_NPU } from "./machines/intel.ts";
 import type { Overrides, Target } from "./target.ts";
 
 const DOCS = "OpenVINO NPU device page and onnxruntime OpenVINO provider page";
@@ -39,6 +40,7 @@ const processor = (device: string): Overrides => ({
       },
     }),
   },
+  machine: device === "CPU" ? LUNAR_LAKE_CPU : LUNAR_LAKE_GPU,
   limits: {
     operators: {
       standard: { except: ["Attention", "RotaryEmbedding", "TensorScatter", "Col2Im"] },
@@ -77,6 +79,7 @@ export const openvino: Target = {
     groupNorm: "GroupNormalization",
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
+    geglu: "decomposed",
     silu: "decomposed",
     attention: "decomposed",
     rmsNorm: "decomposed",
@@ -100,6 +103,7 @@ export const openvino: Target = {
   },
   half: HALF,
   align: { channels: 16, bytes: 4096 },
+  machine: LUNAR_LAKE_NPU,
   limits: {
     ...SESSION,
     operators: {
@@ -126,6 +130,7 @@ export const openvino: Target = {
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...LUNAR_LAKE_CLAIMS,
     ...claims(DOCS, "2026-11-23", {
       provider:
         "device_type selects the device; enable_qdq_optimizer strips conversions the NPU does not want",

@@ -1,5 +1,5 @@
 import { claims, MOVING_UNITS, ORT_SOURCE, SESSION_CLAIMS } from "./claims.ts";
-import { HEXAGON_X, HEXAGON_X_CLAIMS } from "./machines.ts";
+import { HEXAGON_X, HEXAGON_X_CLAIMS } from "./machines/qualcomm.ts";
 import { QNN_LIMITS } from "./qnn-htp-limits.ts";
 import type { Target } from "./target.ts";
 
@@ -42,6 +42,7 @@ export const qnnHtp: Target = {
     groupNorm: "GroupNormalization",
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
+    geglu: "decomposed",
     silu: "decomposed",
     attention: "decomposed",
     rmsNorm: "decomposed",
@@ -225,6 +226,13 @@ export const qnnHtp: Target = {
       claim: "Gelu is taken as one node",
       source: EP,
       checked: "2026-11-23",
+      measured: false,
+    },
+    {
+      field: "spelling.geglu",
+      claim: "BiasSplitGelu is not in the operator list; Split, Gelu and Mul are",
+      source: EP,
+      checked: "2026-11-26",
       measured: false,
     },
     {

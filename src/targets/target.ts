@@ -1,7 +1,7 @@
 import type { DType } from "../ir/dtype.ts";
 import type { PatternName } from "../numeric/sparsify/pattern.ts";
-import type { Machine } from "./machine.ts";
 import type { Limits } from "./limits.ts";
+import type { Machine } from "./machine.ts";
 
 /** A claim about a runtime with where it comes from. `measured` means re-tested on the pinned onnxruntime-node. */
 export interface Source {
@@ -117,7 +117,16 @@ export interface HalfRules {
 export type Overrides = Partial<
   Pick<
     Target,
-    "title" | "provider" | "opset" | "shapes" | "compute" | "integer" | "integerWhy" | "sparsity" | "half"
+    | "title"
+    | "provider"
+    | "opset"
+    | "shapes"
+    | "compute"
+    | "integer"
+    | "integerWhy"
+    | "sparsity"
+    | "half"
+    | "machine"
   >
 > & {
   readonly formats?: Partial<Target["formats"]>;
@@ -166,6 +175,8 @@ export interface Target {
       | "com.microsoft.GroupNorm";
     readonly layerNorm: "LayerNormalization" | "decomposed";
     readonly gelu: "Gelu" | "com.microsoft.Gelu" | "decomposed";
+    /** The half of a feed-forward's channels that passes times the GELU of the other, with the bias in front of both. */
+    readonly geglu: "decomposed" | "com.microsoft.BiasSplitGelu";
     readonly silu: "decomposed" | "QuickGelu" | "Swish";
     readonly attention: "decomposed" | "Attention" | "com.microsoft.MultiHeadAttention";
     readonly rmsNorm: "RMSNormalization" | "SimplifiedLayerNormalization" | "decomposed";
@@ -174,6 +185,11 @@ export interface Target {
     /** 1×1 convolutions at the border of image and tokens. */
     readonly pointwise: "Conv" | "MatMul";
   };
+  /**
+   * Present where MultiHeadAttention gains from queries, keys and values (self-attention) or keys and values
+   * (cross-attention) in one tensor, which one product makes: element types for which.
+   */
+  readonly packedAttention?: { readonly types: readonly DType[] };
   /** `null`: the target has no integer arithmetic that is worth writing; `integerWhy` says why. */
   readonly integer: IntegerSupport | null;
   readonly integerWhy?: string;

@@ -1,4 +1,5 @@
 import { claims, HALF, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { RTX_5090, RTX_5090_CLAIMS } from "./machines/nvidia.ts";
 import type { Target } from "./target.ts";
 import { tensorrt } from "./tensorrt.ts";
 import { IMPORTER_LIMITS } from "./tensorrt-limits.ts";
@@ -24,9 +25,11 @@ export const tensorrtRtx: Target = {
   },
   half: HALF,
   align: { channels: 8, bytes: 4096 },
+  machine: RTX_5090,
   limits: { ...SESSION, ...IMPORTER_LIMITS, productOnlyTypes: ["f8e4m3fn", "f4e2m1"] },
   sources: [
     ...SESSION_CLAIMS,
+    ...RTX_5090_CLAIMS,
     ...claims(DOCS, "2026-11-23", {
       provider:
         "the in-tree provider gives way to a plugin; models above 2 GB need external data in the context",

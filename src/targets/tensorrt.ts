@@ -1,4 +1,5 @@
 import { claims, FOLDS, HALF, SESSION, SESSION_CLAIMS } from "./claims.ts";
+import { H100, H100_CLAIMS } from "./machines/nvidia.ts";
 import type { Target } from "./target.ts";
 import { IMPORTER_LIMITS } from "./tensorrt-limits.ts";
 
@@ -20,7 +21,7 @@ export const tensorrt: Target = {
       gemm: null,
       conv: null,
       fallback: "f16",
-      why: "bfloat16 convolutions are defined from opset 22 on, and builds are written in opset 21",
+      why: "bfloat16 convolutions are defined from opset 22 on, which not every version imports, and no kernel here could prove a build",
     },
     w8: { gemm: "fold-channel", conv: "fold-channel", note: FOLDS },
     w4: {
@@ -41,6 +42,7 @@ export const tensorrt: Target = {
     groupNorm: "GroupNormalization",
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
+    geglu: "decomposed",
     silu: "decomposed",
     attention: "decomposed",
     rmsNorm: "decomposed",
@@ -65,16 +67,24 @@ export const tensorrt: Target = {
   },
   half: HALF,
   align: { channels: 8, bytes: 4096 },
+  machine: H100,
   limits: { ...SESSION, ...IMPORTER_LIMITS },
   variants: {
     default: "10.x",
     of: {
       "10.x": { title: "TensorRT 10", overrides: {} },
-      "11.x": { title: "TensorRT 11", overrides: { opset: { min: 9, max: 25, emit: 21 } } },
+      "11.x": {
+        title: "TensorRT 11",
+        overrides: {
+          opset: { min: 9, max: 25, emit: 23 },
+          spelling: { attention: "Attention", rmsNorm: "RMSNormalization" },
+        },
+      },
     },
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...H100_CLAIMS,
     ...claims(DOCS, "2026-11-23", {
       provider: "engines take minutes to build; the cache keeps them",
       "formats.f16":
@@ -87,14 +97,15 @@ export const tensorrt: Target = {
       "spelling.layerNorm":
         "LayerNormalization and GroupNormalization are computed in fp32 inside; primitives in fp16 overflow",
       "spelling.pointwise": "1x1 convolutions are products inside",
-      "spelling.attention": "standard Attention is imported from opset 23 on; builds are written in opset 21",
+      "spelling.attention":
+        "standard Attention is imported from TensorRT 10.14 on (release notes of the parser, 2025-11); builds that earlier versions must take spell it out",
       integer:
         "int8 Q/DQ is symmetric, per tensor for activations, per channel for weights; so is fp8 (E4M3FN), from Ada (sm89) on, and one model does not mix them",
       sparsity: "kSPARSE_WEIGHTS exploits 2:4 patterns along input channels on Ampere and later",
       align: "tensor cores want multiples of 8 in half precision",
       "variants.10.x": "TensorRT 10.15 imports opsets 9 to 24",
       "variants.11.x":
-        "TensorRT 11 imports opsets 9 to 25 and has removed weak typing: no precision flags and no calibrators",
+        "TensorRT 11 imports opsets 9 to 25, Attention and RMSNormalization of opset 23 among them, and has removed weak typing: no precision flags and no calibrators",
     }),
     ...claims(IMPORTER, "2026-11-23", {
       opset: "the importer takes opsets 9 to 24",
@@ -102,7 +113,9 @@ export const tensorrt: Target = {
       "spelling.groupNorm": "GroupNormalization and InstanceNormalization are imported",
       "spelling.gelu": "Gelu of opset 20 is imported, with its approximation",
       "spelling.silu": "Sigmoid and Mul are fused; operators of com.microsoft are not imported",
-      "spelling.rmsNorm": "RMSNormalization is imported, but only from opset 23 on",
+      "spelling.rmsNorm": "RMSNormalization is imported where the importer knows opset 23",
+      "spelling.geglu":
+        "Split, Gelu and Mul are imported and fused; operators of com.microsoft are not imported",
       "spelling.affine": "scale layers are fused",
       "limits.operators":
         "QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger and DynamicQuantizeLinear are not imported, nor anything of com.microsoft",
@@ -113,7 +126,7 @@ export const tensorrt: Target = {
       "limits.blockScales":
         "block scales have the rank of the weight and one blocked axis, the last or the one before; int4 weights have an even last dimension; fp4 blocks hold 16",
       "limits.importer":
-        "Attention is imported with four-dimensional query, key and value, without past, present, softcap and qk output; Resize is nearest or linear, without antialias; axes are constants",
+        "Attention is imported with four-dimensional query, key, value and mask, one scale and no softmax_precision, without past, present, softcap and qk output, and is scaled by the root of its scale on either side; Resize is nearest or linear, without antialias; axes are constants",
       "limits.inputPairs":
         "conversions belong on the inputs of Conv and products and on the residual branch of Add",
     }),

@@ -5,12 +5,18 @@ import { inferShapes } from "../ir/infer.ts";
 import { PatchBuilder } from "../ir/patch.ts";
 import { castTensor } from "../runtime/kernels/cast.ts";
 import type { Limits } from "./limits.ts";
+import { biasSplitGeluInPrimitives } from "./lower/activation.ts";
+import { isPackedAttention, multiHeadAttentionInPrimitives } from "./lower/attention.ts";
+import { nhwcConvThroughConv } from "./lower/conv.ts";
 import { Emit, type Lowering } from "./lower/emit.ts";
 import { contribGroupNormInPrimitives } from "./lower/norm.ts";
 
 /** How an operator that only some providers have is said in standard operators; its reference evaluator. */
 const TWINS: Readonly<Record<string, Lowering>> = {
+  "com.microsoft:BiasSplitGelu": biasSplitGeluInPrimitives,
   "com.microsoft:GroupNorm": contribGroupNormInPrimitives,
+  "com.microsoft:MultiHeadAttention": multiHeadAttentionInPrimitives,
+  "com.microsoft:NhwcConv": nhwcConvThroughConv,
 };
 
 /** Types of stored weights, and wider ones that hold each of their numbers exactly. */
@@ -25,28 +31,34 @@ function widerFor(graph: Graph, node: Node, here: Limits): DType | null {
 
 const keyOf = (node: Node): string => (node.domain === "" ? node.op : `${node.domain}:${node.op}`);
 
+/** Whether a provider has no kernel for a node: for its operator, or for the packed form of it. */
+function isStrange(node: Node, here: Limits): boolean {
+  if (here.noKernel?.includes(keyOf(node)) === true) return true;
+  return here.packedAttention === false && node.domain !== "" && isPackedAttention(node);
+}
+
 /** Nodes of a model that the provider described by `here` has no kernel for and that have a twin. */
 function strangers(model: Model, here: Limits): Node[] {
   const found: Node[] = [];
   for (const node of model.graph.nodes()) {
-    const key = keyOf(node);
-    const spelled = TWINS[key] !== undefined && here.noKernel?.includes(key) === true;
+    const spelled = TWINS[keyOf(node)] !== undefined && isStrange(node, here);
     if (spelled || widerFor(model.graph, node, here) !== null) found.push(node);
   }
   return found;
 }
 
-/** What has no kernel about a node: its operator, and the type where that is the reason. */
-function strangeness({ graph }: Model, node: Node): string {
+/** What has no kernel about a node, for reports: its operator, the packed form of it, or a type with it. */
+function strangeness({ graph }: Model, node: Node, here: Limits): string {
   const key = keyOf(node);
-  return TWINS[key] === undefined ? `${key} of ${graph.constant(node.inputs[0] ?? null)?.dtype}` : key;
+  if (TWINS[key] === undefined) return `${key} of ${graph.constant(node.inputs[0] ?? null)?.dtype}`;
+  return here.noKernel?.includes(key) === true ? key : `packed ${key}`;
 }
 
 /** Operators a twin spells out, by name with how many there are; empty when the model runs as it is. */
 export function twinnedOperators(model: Model, here: Limits): ReadonlyMap<string, number> {
   const counts = new Map<string, number>();
   for (const node of strangers(model, here)) {
-    const what = strangeness(model, node);
+    const what = strangeness(model, node, here);
     counts.set(what, (counts.get(what) ?? 0) + 1);
   }
   return counts;
@@ -54,8 +66,9 @@ export function twinnedOperators(model: Model, here: Limits): ReadonlyMap<string
 
 /**
  * The plain twin of a model: a copy in which operators without a kernel on the provider described by `here` are written
- * in standard ones of the same meaning, and weights of a type it does not read in a wider one. Every value of the model is in the twin too, by id and name. `null` when there is
- * nothing to write out; what cannot be written out stays, and the runtime will say so.
+ * in standard ones of the same meaning, and weights of a type it does not read in a wider one. Every value of the model
+ * is in the twin too, by id and name. `null` when there is nothing to write out; what cannot be written out stays, and the
+ * runtime will say so.
  */
 export function plainTwin(model: Model, here: Limits): Model | null {
   if (strangers(model, here).length === 0) return null;
@@ -65,14 +78,19 @@ export function plainTwin(model: Model, here: Limits): Model | null {
   const opset = twin.opsets.get("") ?? 1;
   const patch = new PatchBuilder(graph, "plain-twin");
   const widened = new Map<ValueId, ValueId>();
+  const widen = (stored: ValueId, type: DType): ValueId => {
+    const known = widened.get(stored);
+    if (known !== undefined) return known;
+    const constant = castTensor(graph.constant(stored)!, type);
+    const data = patch.constant(constant, `${graph.value(stored).name}/${type}`);
+    widened.set(stored, data);
+    return data;
+  };
   for (const node of strangers(twin, here)) {
     const wider = widerFor(graph, node, here);
     if (wider !== null) {
-      const [stored, ...rest] = node.inputs as [ValueId, ...(ValueId | null)[]];
-      const constant = castTensor(graph.constant(stored)!, wider);
-      const data = widened.get(stored) ?? patch.constant(constant, `${graph.value(stored).name}/${wider}`);
-      widened.set(stored, data);
-      patch.replace(node, { inputs: [data, ...rest] });
+      const [stored, ...rest] = node.inputs;
+      patch.replace(node, { inputs: [widen(stored!, wider), ...rest] });
       continue;
     }
     const made = TWINS[keyOf(node)]!(new Emit({ graph, node, shapes, patch, opset }));

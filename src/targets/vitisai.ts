@@ -8,6 +8,7 @@ import {
   SESSION,
   SESSION_CLAIMS,
 } from "./claims.ts";
+import { XDNA2, XDNA2_CLAIMS } from "./machines/amd.ts";
 import type { Target } from "./target.ts";
 
 const DOCS = "AMD Ryzen AI 1.5 operator support and model quantization pages";
@@ -58,6 +59,7 @@ export const vitisai: Target = {
     groupNorm: "InstanceNormalization",
     layerNorm: "LayerNormalization",
     gelu: "decomposed",
+    geglu: "decomposed",
     silu: "decomposed",
     attention: "decomposed",
     rmsNorm: "decomposed",
@@ -74,6 +76,7 @@ export const vitisai: Target = {
   },
   half: HALF,
   align: { channels: 16, bytes: 4096 },
+  machine: XDNA2,
   limits: {
     ...SESSION,
     operators: {
@@ -141,6 +144,7 @@ export const vitisai: Target = {
   },
   sources: [
     ...SESSION_CLAIMS,
+    ...XDNA2_CLAIMS,
     ...claims(DOCS, "2026-11-23", {
       provider: "the provider compiles when the session is made and caches",
       opset: "opset 17 is what the guides export; the ceiling is unverified",

@@ -1,5 +1,5 @@
 import { claims, SESSION, SESSION_CLAIMS } from "./claims.ts";
-import { ADRENO_X, ADRENO_X_CLAIMS } from "./machines.ts";
+import { ADRENO_X, ADRENO_X_CLAIMS } from "./machines/qualcomm.ts";
 import type { Target } from "./target.ts";
 
 const PROBE =
@@ -45,6 +45,7 @@ export const webgpu: Target = {
     groupNorm: "InstanceNormalization",
     layerNorm: "LayerNormalization",
     gelu: "Gelu",
+    geglu: "decomposed",
     silu: "decomposed",
     attention: "decomposed",
     rmsNorm: "decomposed",
@@ -107,11 +108,11 @@ export const webgpu: Target = {
       ],
     },
     noKernel: ["com.microsoft:GroupNorm", "com.microsoft:SkipGroupNorm", "com.microsoft:NhwcConv"],
+    packedAttention: false,
     inlined: ["GroupNormalization"],
     shaders: {
       splitOutputs: 15,
       resize: { antialias: false, notInHalf: ["cubic"] },
-      packedAttention: false,
     },
     shaderProducts: {
       bits: [2, 4, 8],
@@ -140,7 +141,8 @@ export const webgpu: Target = {
       "limits.noKernel": "GroupNorm, SkipGroupNorm and NhwcConv have no kernel here nor on the CPU",
       "limits.inlined": "GroupNormalization is written out, with two of 29 nodes left on the CPU",
       "limits.shaders":
-        "Split with 16 or more outputs exceeds the storage buffers; Resize with antialias fails, cubic in fp16 too; packed query, key and value are not implemented",
+        "Split with 16 or more outputs exceeds the storage buffers; Resize with antialias fails, cubic in fp16 too",
+      "limits.packedAttention": "packed query, key and value are not implemented",
       "variants.native": "the provider is bundled with the Linux package",
     }),
     ...claims(SOURCE_TREE, "2026-11-23", {
@@ -255,6 +257,13 @@ export const webgpu: Target = {
       source: MEASURED,
       checked: "2026-11-26",
       measured: true,
+    },
+    {
+      field: "spelling.geglu",
+      claim: "BiasSplitGelu runs, but whether it gains over Add, Split, Gelu and Mul was not measured",
+      source: PROBE,
+      checked: "2026-11-23",
+      measured: false,
     },
     {
       field: "spelling.silu",

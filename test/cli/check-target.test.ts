@@ -23,6 +23,7 @@ it("prints what a target would do, as data and for people, and exits with 4 wher
   expect(refused.code).toBe(4);
   expect(refused.stdout).toContain("GEN-8");
   expect(refused.stdout).toContain("encoder_hidden_states");
+  expect(refused.stdout).toContain("no estimate: lengths are unknown");
 
   const dims = "batch_size=2,height=16,width=16,steps=1,sequence_length=8";
   const named = await diffpress("check-target", MODEL, "--target", "coreml", "--shape", dims, "--nodes");
@@ -30,6 +31,11 @@ it("prints what a target would do, as data and for people, and exits with 4 wher
   expect(named.stdout).toContain("leaves");
   expect(named.stdout).toContain("CML-1");
   expect(named.stdout).toMatch(/\d+\.\d %/);
+  expect(named.stdout).toMatch(
+    /estimate: \d+ µs a run, not measured: .*Neural Engine of an Apple M2: published peaks/,
+  );
+  expect(named.stdout).toContain("3 nodes that leave the accelerator count as if they ran on it");
+  expect(named.stdout).toMatch(/Conv +\d+\.\d+ µs +\d\.\d % +(memory|arithmetic) +\d+ KB +[\d.]+ MFLOP +f32/);
 });
 
 it("refuses what it does not know", async () => {

@@ -25,6 +25,16 @@ it("builds for every target, each accepted by its checker, and reports what leav
       ).toEqual([]);
       expect(c.flopsShare).toBeGreaterThan(0.9);
     }
+    for (const { estimate, nodes } of t.components) {
+      expect(estimate!.basis, name).toMatch(/^roofline of .+: (published peaks|rates fitted)/);
+      const times = estimate!.slowest.map((n) => n.seconds);
+      expect(times).toHaveLength(Math.min(10, nodes.after));
+      expect(times).toEqual([...times].sort((a, b) => b - a));
+      const { arithmetic, memory, overhead } = estimate!.bounds;
+      expect(arithmetic + memory + overhead).toBeCloseTo(estimate!.seconds, 9);
+    }
+    const slowest = t.components.find((c) => c.name === "unet")!.estimate!.slowest;
+    expect(slowest.some((n) => n.flops > 0 && n.bytes > 0)).toBe(true);
     const leaving = t.checks.reduce((n, c) => n + c.verdicts.leaves, 0);
     expect(t.leavesAccelerator).toHaveLength(leaving);
     for (const n of t.leavesAccelerator ?? [])
@@ -43,6 +53,7 @@ it("builds for every target, each accepted by its checker, and reports what leav
   expect(found!.findings.filter((f) => f.rule === "TRT-1").length).toBeGreaterThan(0);
   const [own] = await checkTarget(join(out, "tensorrt-11.x/unet/model.onnx"), { targets: ["tensorrt:11.x"] });
   expect(own!.counts.reject).toBe(0);
+  expect(own!.estimate).toBeNull();
 });
 
 it("refuses lengths for dims the model does not have, and targets it does not know", async () => {

@@ -75,6 +75,7 @@ function checked(graph: string, why: string, found: readonly CheckFinding[]): Ch
       verdicts: { quantized: 1, float: 0, leaves: 1 },
       partitions: 1,
       flops: null,
+      estimate: null,
     },
   };
 }

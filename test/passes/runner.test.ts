@@ -4,7 +4,7 @@ import { DiffpressError, fail } from "../../src/diagnostics/index.ts";
 import { cloneModel } from "../../src/ir/clone.ts";
 import { PatchBuilder } from "../../src/ir/patch.ts";
 import { printGraph } from "../../src/ir/print.ts";
-import { passes } from "../../src/passes/index.ts";
+import { passes, resolvePass } from "../../src/passes/index.ts";
 import { type Decision, definePass } from "../../src/passes/pass.ts";
 import { mergeDecisions, type RunnerOptions, runPass } from "../../src/passes/runner.ts";
 
@@ -32,6 +32,12 @@ function pass(run: Parameters<typeof definePass<unknown>>[0]["run"]) {
 }
 
 describe("running a pass", () => {
+  it("refuses to start without an option that has a default: a limit left out would be no limit", async () => {
+    const fold = resolvePass("fold-constants");
+    const model = fixture("tiny-unet").build();
+    await expect(runPass(model, fold, {}, options())).rejects.toThrow(/without its options maxBytes/);
+  });
+
   it("measures time by the given clock, memory by the given meter, and whether anything changed", async () => {
     const model = fixture("tiny-unet").build();
     let time = 1000;

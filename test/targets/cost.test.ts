@@ -1,13 +1,15 @@
 import { describe, expect, it } from "vitest";
-import { fixture } from "../../fixtures/build/index.ts";
 import { ModelBuilder } from "../../src/ir/build.ts";
 import { inferShapes } from "../../src/ir/infer.ts";
 import { nodeCost } from "../../src/ir/ops/index.ts";
-import type { NodeId } from "../../src/ir/graph.ts";
+import type { NodeId, ValueId } from "../../src/ir/graph.ts";
 import { f32Tensor, inlineTensor } from "../../src/ir/tensor.ts";
-import { CPU_RATES, costKind, cpuCost } from "../../src/targets/cost/cpu.ts";
+import { basisOf } from "../../src/targets/cost/basis.ts";
+import { costKind } from "../../src/targets/cost/kind.ts";
+import { productRate } from "../../src/targets/cost/node.ts";
 import { rooflineCost } from "../../src/targets/cost/roofline.ts";
-import { target } from "../../src/targets/index.ts";
+import { target, targetNames } from "../../src/targets/index.ts";
+import { AVX2_CORE } from "../../src/targets/machines/x64.ts";
 import type { Target } from "../../src/targets/target.ts";
 
 function model(batch: number | string) {
@@ -29,27 +31,13 @@ function model(batch: number | string) {
 describe("rooflineCost", () => {
   const cpu = target("cpu-x64");
 
-  it("gives the CPU cost table node by node on its descriptor's machine", () => {
-    const m = model(2);
-    const [a, b] = [cpuCost(m), rooflineCost(m, cpu)!];
-    for (const [id, seconds] of a.nodes) expect(b.nodes.get(id)!.seconds).toBeCloseTo(seconds, 12);
-    expect(b.seconds).toBeCloseTo(a.seconds, 12);
-    const unet = fixture("tiny-unet");
-    const [c, d] = [
-      cpuCost(unet.build(), { bindings: unet.dims }),
-      rooflineCost(unet.build(), cpu, { bindings: unet.dims })!,
-    ];
-    expect(d.nodes.size).toBeGreaterThan(100);
-    for (const [id, e] of d.nodes) expect(e.seconds).toBeCloseTo(c.nodes.get(id)!, 12);
-  });
-
   it("says what bounds each node", () => {
     const m = model(1);
     const found = rooflineCost(m, cpu)!;
     const bounds = [...m.graph.nodes()].map((n) => [n.name, found.nodes.get(n.id)!.bound]);
     expect(bounds).toEqual([
       ["conv", "arithmetic"],
-      ["relu", "memory"],
+      ["relu", "arithmetic"],
       ["move", "memory"],
       ["view", "overhead"],
       ["mean", "memory"],
@@ -92,11 +80,17 @@ describe("rooflineCost", () => {
   });
 });
 
-describe("cpuCost", () => {
+describe("rooflineCost on the measured processor", () => {
+  const cpu = target("cpu-x64");
+  const named = (m: ReturnType<typeof model>): ReadonlyMap<string, number> => {
+    const { nodes } = rooflineCost(m, cpu)!;
+    return new Map([...m.graph.nodes()].map((n) => [n.name, nodes.get(n.id)!.seconds]));
+  };
+
   it("tells kinds of work apart", () => {
     const m = model(1);
     const shapes = inferShapes(m);
-    const kinds = [...m.graph.nodes()].map((n) => [n.name, costKind(n, nodeCost(n, shapes)!, shapes)]);
+    const kinds = [...m.graph.nodes()].map((n) => [n.name, costKind(n, nodeCost(n, shapes)!)]);
     expect(kinds).toEqual([
       ["conv", "product"],
       ["relu", "pointwise"],
@@ -108,28 +102,157 @@ describe("cpuCost", () => {
 
   it("is overhead plus the longer of arithmetic and memory", () => {
     const m = model(1);
-    const cost = cpuCost(m);
-    const byName = new Map([...m.graph.nodes()].map((n) => [n.name, cost.nodes.get(n.id)!]));
+    const byName = named(m);
     const flops = 2 * 64 * 64 * 9 * 32 * 32;
-    expect(byName.get("conv")).toBeCloseTo(CPU_RATES.overhead + flops / CPU_RATES.product, 6);
+    const { overhead, bandwidth } = AVX2_CORE;
+    expect(byName.get("conv")).toBeCloseTo(overhead.node + flops / AVX2_CORE.flops.f32!, 9);
     const bytes = 2 * 64 * 32 * 32 * 4;
-    expect(byName.get("move")).toBeCloseTo(CPU_RATES.overhead + bytes / CPU_RATES.bandwidth, 8);
-    expect(byName.get("view")).toBe(CPU_RATES.overhead);
-    expect(cost.seconds).toBeCloseTo(
+    expect(byName.get("move")).toBeCloseTo(overhead.node + bytes / bandwidth, 9);
+    expect(byName.get("view")).toBe(overhead.view);
+    expect(rooflineCost(m, cpu)!.seconds).toBeCloseTo(
       [...byName.values()].reduce((a, b) => a + b, 0),
       12,
     );
   });
 
+  it("reads weights slower than activations, and starts fused attention with several kernels", () => {
+    const b = new ModelBuilder({ opset: 17 });
+    const x = b.input("x", "f32", [1, 1024]);
+    const w = b.constant(f32Tensor(new Float32Array(1024 * 1024), [1024, 1024]));
+    const y = b.node("MatMul", [x, w], {}, { name: "thin" });
+    const row = b.input("row", "f32", [1, 1, 64]);
+    const fused = b.node(
+      "MultiHeadAttention",
+      [row, row, row],
+      { num_heads: 1 },
+      { domain: "com.microsoft", name: "fused" },
+    );
+    b.output(y, "y", { kind: "tensor", dtype: "f32", shape: [1, 1024] });
+    const m = b.output(fused, "z", { kind: "tensor", dtype: "f32", shape: [1, 1, 64] }).build();
+    const byName = named(m);
+    const { overhead, bandwidth, weightBandwidth } = AVX2_CORE;
+    const read = (4 * 1024 * 1024) / weightBandwidth! + (8 * 1024) / bandwidth;
+    expect(byName.get("thin")).toBeCloseTo(overhead.node + read, 9);
+    expect(byName.get("fused")).toBeGreaterThan(overhead.attention!);
+    expect(byName.get("fused")).toBeLessThan(overhead.attention! + 1e-6);
+    const gpu = rooflineCost(m, target("cuda"))!;
+    const thin = [...gpu.nodes.values()][0]!;
+    expect(thin.seconds).toBeCloseTo(thin.bytes / target("cuda").machine!.bandwidth, 12);
+  });
+
+  it("adds what each row of a layer normalisation takes", () => {
+    const normalised = (rows: number, width: number): number => {
+      const b = new ModelBuilder({ opset: 17 });
+      const x = b.input("x", "f32", [rows, width]);
+      const one = b.constant(f32Tensor(new Float32Array(width).fill(1), [width]));
+      const y = b.node("LayerNormalization", [x, one], {}, { name: "norm" });
+      const m = b.output(y, "y", { kind: "tensor", dtype: "f32", shape: [rows, width] }).build();
+      return named(m).get("norm")!;
+    };
+    const more = normalised(128, 64) - normalised(64, 128);
+    expect(more).toBeCloseTo(64 * AVX2_CORE.overhead.row!, 9);
+  });
+
   it("takes symbolic lengths from bindings, and counts nothing for nodes that stay open", () => {
-    const open = cpuCost(model("n"));
+    const open = rooflineCost(model("n"), cpu)!;
     expect(open.open).toHaveLength(5);
     expect(open.seconds).toBe(0);
-    const [one, four] = [
-      cpuCost(model("n"), { bindings: { n: 1 } }),
-      cpuCost(model("n"), { bindings: { n: 4 } }),
-    ];
-    expect(one.open).toEqual([]);
-    expect(four.seconds / one.seconds).toBeGreaterThan(3);
+    const [one, four] = [1, 4].map((n) => rooflineCost(model("n"), cpu, { bindings: { n } })!);
+    expect(one!.open).toEqual([]);
+    expect(four!.seconds / one!.seconds).toBeGreaterThan(3);
+  });
+
+  it("multiplies integers in dynamic products and adds the conversion of their input", () => {
+    const b = new ModelBuilder({ opset: 17 });
+    const x = b.input("x", "f32", [256, 512]);
+    const w = b.constant(inlineTensor("i8", [512, 512], new Uint8Array(512 * 512)));
+    const scale = b.constant(f32Tensor(new Float32Array(512), [512]));
+    const y = b.node("DynamicQuantizeMatMul", [x, w, scale], {}, { domain: "com.microsoft" });
+    const m = b.output(y, "y", { kind: "tensor", dtype: "f32", shape: [256, 512] }).build();
+    const flops = 2 * 256 * 512 * 512;
+    const found = rooflineCost(m, cpu)!;
+    expect(found.flops).toEqual(new Map([["i8", flops]]));
+    const expected =
+      AVX2_CORE.overhead.node + flops / AVX2_CORE.flops.i8! + 2 * 256 * 512 * AVX2_CORE.convert8!;
+    expect(found.seconds).toBeCloseTo(expected, 9);
+  });
+});
+
+describe("machines", () => {
+  const all = targetNames.map((id) => ({ id, machine: target(id).machine }));
+
+  it.each(all)(
+    "$id has one with positive rates, and a rate for fp32 or a reason to read",
+    ({ id, machine }) => {
+      expect(machine).toBeDefined();
+      for (const rate of [...Object.values(machine!.flops), machine!.bandwidth])
+        expect(rate).toBeGreaterThan(1e9);
+      expect(machine!.overhead.node).toBeGreaterThanOrEqual(machine!.overhead.view);
+      if (productRate(machine!, "f32") === null)
+        expect(target(id).sources.some((s) => s.field === "machine" && s.claim.includes("counted"))).toBe(
+          true,
+        );
+    },
+  );
+
+  it.each(all)("$id: narrower operands are never slower", ({ machine }) => {
+    const rates = (["f32", "f16", "i8"] as const).map((d) => productRate(machine!, d));
+    const known = rates.filter((r) => r !== null);
+    expect(known).toEqual([...known].sort((a, b) => a - b));
+  });
+
+  it("variants differ where their rates do, and say what is taken over", () => {
+    const names = ["avx2", "avx512-vnni", "amx"].map((v) => target(`cpu-x64:${v}`).machine!);
+    const int8 = names.map((m) => m.flops.i8!);
+    expect(int8).toEqual([...int8].sort((a, b) => a - b));
+    expect(new Set(int8).size).toBe(3);
+    expect(names.map((m) => m.basis)).toEqual(["measured", "mixed", "mixed"]);
+    expect(basisOf(names[2]!, [])).toMatch(/AMX: published peaks of products, all else as measured/);
+    expect(basisOf(target("qnn-htp").machine!, ["f16"])).toMatch(/lower bound.*f16 is not counted/);
+  });
+});
+
+describe("rooflineCost where the compiler takes Q/DQ for types", () => {
+  /** x → layer by a stored weight → y, with Q/DQ around the layer. */
+  function pair(around: boolean) {
+    const b = new ModelBuilder({ opset: 21 });
+    const x = b.input("x", "f32", [64, 256]);
+    const one = b.constant(f32Tensor([1], []));
+    const zero = b.constant(inlineTensor("i8", [], new Uint8Array(1)));
+    const dq = (v: ValueId, name: string): ValueId =>
+      b.node("DequantizeLinear", [v, one, zero], {}, { name });
+    const first = b.node("Relu", [x], {}, { name: "first" });
+    const read = around ? dq(b.node("QuantizeLinear", [first, one, zero], {}, { name: "q" }), "dq") : first;
+    const stored = b.constant(inlineTensor("i8", [256, 256], new Uint8Array(256 * 256)));
+    const y = b.node("MatMul", [read, dq(stored, "dqw")], {}, { name: "product" });
+    return b.output(y, "y", { kind: "tensor", dtype: "f32", shape: [64, 256] }).build();
+  }
+
+  it("reads and writes the narrow types", () => {
+    const bytes = (m: ReturnType<typeof pair>): Record<string, number> => {
+      const { nodes } = rooflineCost(m, target("tensorrt"))!;
+      return Object.fromEntries([...nodes].map(([id, e]) => [m.graph.node(id).name, e.bytes]));
+    };
+    const [wide, weight, parameters] = [64 * 256 * 4, 256 * 256, 5];
+    expect(bytes(pair(false))).toEqual({
+      first: 2 * wide,
+      product: wide + weight + parameters + wide,
+    });
+    expect(bytes(pair(true))).toEqual({
+      first: wide + wide / 4,
+      product: wide / 4 + parameters + weight + parameters + wide,
+    });
+  });
+
+  it("leaves them where they are operators", () => {
+    const m = pair(true);
+    const { nodes } = rooflineCost(m, target("cuda"))!;
+    expect([...nodes.keys()].map((id) => m.graph.node(id).name).sort()).toEqual([
+      "dq",
+      "dqw",
+      "first",
+      "product",
+      "q",
+    ]);
   });
 });

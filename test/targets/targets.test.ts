@@ -12,6 +12,7 @@ function claimed(t: Target): string[] {
   const formats = (Object.keys(t.formats) as WeightFormat[]).filter(
     (f) => f !== "f32" || t.formats.f32.note !== undefined,
   );
+  const variants = Object.values(t.variants?.of ?? {}).map((v) => v.overrides);
   return [
     "provider",
     "opset",
@@ -20,16 +21,16 @@ function claimed(t: Target): string[] {
     "compute",
     ...Object.keys(t.spelling).map((s) => `spelling.${s}`),
     "integer",
+    ...([t, ...variants].some((v) => v.integer?.moves !== undefined) ? ["integer.moves"] : []),
     ...(t.int64 === undefined ? [] : ["int64"]),
     "palettes",
     "sparsity",
     "half",
     "align",
+    ...(t.packedAttention === undefined ? [] : ["packedAttention"]),
     ...(t.machine === undefined ? [] : ["machine"]),
     ...new Set(
-      [t.limits, ...Object.values(t.variants?.of ?? {}).map((v) => v.overrides.limits ?? {})].flatMap((l) =>
-        Object.keys(l).map((name) => `limits.${name}`),
-      ),
+      [t, ...variants].flatMap(({ limits }) => Object.keys(limits ?? {}).map((name) => `limits.${name}`)),
     ),
     ...Object.keys(t.variants?.of ?? {}).map((v) => `variants.${v}`),
   ];

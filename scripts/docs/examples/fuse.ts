@@ -66,6 +66,25 @@ export const fuse: Examples = {
     of: "self-attention of two heads as exporters write it",
     build: () => model(["batch", 16, 8], attention, 23),
   },
+  "pack-attention": {
+    of: "self-attention of two heads as one operator with three projections",
+    build: () => model(["batch", 16, 8], attention),
+    after: [["fuse-attention", { spelling: "com.microsoft.MultiHeadAttention" }], ["remove-dead"]],
+  },
+  "fuse-split-gelu": {
+    of: "the first layer of a gated feed-forward",
+    build: () =>
+      model(
+        ["batch", 16, 8],
+        (k, x) => {
+          const [value, gate] = k.b.multi("Split", [k.linear("proj", x, 8, 64), k.i64([32, 32])], 2, {
+            axis: -1,
+          });
+          return k.b.node("Mul", [value!, k.b.node("Gelu", [gate!])]);
+        },
+        20,
+      ),
+  },
   "fuse-gemm": {
     of: "a linear layer on one vector per sample",
     build: () => model(["batch", 8], (k, x) => k.linear("linear", x, 8, 16)),

@@ -27,6 +27,25 @@ export const legalise: Examples = {
       ),
     options: { layerNorm: "decomposed" },
   },
+  "reduce-rank": {
+    of: "windows of an image as tokens, for tensors of four axes at most",
+    build: () =>
+      model(["batch", 8, 8, 3], (k, x) => {
+        const grid = k.b.node("Reshape", [x, k.i64([-1, 2, 4, 2, 4, 3])]);
+        const moved = k.b.node("Transpose", [grid], { perm: [0, 1, 3, 2, 4, 5] });
+        return k.b.node("Reshape", [moved, k.i64([-1, 16, 3])]);
+      }),
+    options: { maxRank: 4 },
+  },
+  "spell-lookups": {
+    of: "the embedding of a class for a target without Gather",
+    build: () =>
+      denoiser((k, h, timestep) => {
+        const row = k.b.node("Gather", [k.f32("embedding", [4, 8]), timestep]);
+        return k.b.node("Add", [h, k.b.node("Reshape", [row, k.i64([-1, 8, 1, 1])])]);
+      }),
+    target: "coreml",
+  },
   "store-shapes": {
     of: "values without a stored type",
     build: () => model([2, 4, 8, 8], (k, x) => k.silu(k.conv("conv", x, 4, 8, 3))),

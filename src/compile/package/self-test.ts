@@ -1,15 +1,14 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Ajv2020 } from "ajv/dist/2020.js";
 import { readNpz } from "../../calibrate/npz.ts";
-import { DiffpressError, fail } from "../../diagnostics/index.ts";
+import { DiffpressError } from "../../diagnostics/index.ts";
 import type { Dense } from "../../ir/evaluator.ts";
 import { createRuntime, type Runtime, type Session, type SessionOptions } from "../../runtime/index.ts";
 import { compareOnInputs } from "../../verify/index.ts";
 import { withSession } from "../../verify/sessions.ts";
 import { hashFile } from "../hash.ts";
 import { withTwins } from "../twins.ts";
-import { BUILD_FILE, type BuildComponent, type BuildFile, buildSchema, type SelfTest } from "./build-file.ts";
+import type { BuildComponent, SelfTest } from "./build-file.ts";
+import { readBuildFile } from "./read.ts";
 
 /** How one model of a build did. */
 export interface SelfTestComponent {
@@ -43,24 +42,6 @@ export interface SelfTestOptions {
   /** Execution provider to run on; default cpu, which every build with a stored test runs on. */
   readonly provider?: "cpu" | "webgpu";
   readonly threads?: number;
-}
-
-/** Reads and checks a description. Fails with BUILD_FILE_INVALID. */
-async function readBuildFile(folder: string): Promise<BuildFile> {
-  const file = join(folder, BUILD_FILE);
-  let value: unknown;
-  try {
-    value = JSON.parse(await readFile(file, "utf8"));
-  } catch (e) {
-    return fail("BUILD_FILE_INVALID", { file, problem: e instanceof Error ? e.message : String(e) }, e);
-  }
-  const validate = new Ajv2020({ strict: false }).compile(buildSchema());
-  if (validate(value)) return value as BuildFile;
-  const [first] = validate.errors ?? [];
-  return fail("BUILD_FILE_INVALID", {
-    file,
-    problem: `${first?.instancePath ?? ""} ${first?.message ?? ""}`.trim(),
-  });
 }
 
 async function wholeFiles(folder: string, c: BuildComponent): Promise<SelfTestComponent["files"]> {

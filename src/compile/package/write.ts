@@ -1,6 +1,6 @@
-import { inferShapes } from "../../ir/infer.ts";
-import type { Model } from "../../ir/graph.ts";
 import type { DType } from "../../ir/dtype.ts";
+import type { Model } from "../../ir/graph.ts";
+import { inferShapes } from "../../ir/infer.ts";
 import { findPass } from "../../passes/index.ts";
 import { longProviderName } from "../../targets/providers.ts";
 import type { Target } from "../../targets/target.ts";

@@ -5,7 +5,8 @@ import { modelBytes } from "../../ir/weights.ts";
 import { findPass } from "../../passes/index.ts";
 import { recordedLengths } from "../../passes/recorded-lengths.ts";
 import type { SplitReport } from "../../report/types.ts";
-import { cpuCost } from "../../targets/cost/cpu.ts";
+import { basisOf } from "../../targets/cost/basis.ts";
+import { rooflineCost } from "../../targets/cost/roofline.ts";
 import { type ChainOptions, type ChainResult, runChain } from "../build.ts";
 import type { PlannedPass } from "../plan.ts";
 import { type Combination, expected, keyOf, meanDecibel, type SplitProblem, smallest } from "./choose.ts";
@@ -14,11 +15,20 @@ import { passesAt, type SplitPlan } from "./plan.ts";
 /** Combinations tried once every level is measured alone. */
 const TRIALS = 8;
 
-/** What a build is made small in: bytes of its weights, operations of a run, or estimated seconds of one on a core. */
-function sizeOf(per: SplitPlan["per"], model: Model, oracle: Oracle): number {
-  if (per === "bytes") return modelBytes(model);
+/** What a build is made small in: bytes of its weights, operations of a run, or estimated seconds of one. */
+function sizeOf(plan: SplitPlan, model: Model, oracle: Oracle): number {
+  if (plan.per === "bytes") return modelBytes(model);
   const bindings = recordedLengths({ model, oracle });
-  return per === "flops" ? graphCost(model, { bindings }).flops : cpuCost(model, { bindings }).seconds;
+  return plan.per === "flops"
+    ? graphCost(model, { bindings }).flops
+    : rooflineCost(model, plan.target, { bindings })!.seconds;
+}
+
+/** Where estimated seconds come from; `null` where something else is made small. */
+function basisFor({ per, target }: SplitPlan, model: Model, oracle: Oracle): string | null {
+  if (per !== "latency") return null;
+  const { uncounted } = rooflineCost(model, target, { bindings: recordedLengths({ model, oracle }) })!;
+  return basisOf(target.machine!, uncounted);
 }
 
 interface Trial extends Combination {
@@ -72,7 +82,7 @@ export async function splitBudget(
     signal = errors.signal as Float64Array<ArrayBuffer>;
     const trial: Trial = {
       levels,
-      size: sizeOf(plan.per, chain.model, oracle!),
+      size: sizeOf(plan, chain.model, oracle!),
       noise: errors.noise,
       db: meanDecibel(errors.noise, errors.signal),
       predicted,
@@ -113,6 +123,7 @@ export async function splitBudget(
     report: {
       wanted: plan.sqnr,
       per: plan.per,
+      basis: basisFor(plan, chain.model, oracle),
       met: trial.db >= plan.sqnr,
       chosen: trials.indexOf(trial),
       builds: trials.map((t) => ({ options: at(t), size: t.size, predicted: t.predicted, measured: t.db })),

@@ -23,16 +23,19 @@ export interface SplitPlan {
   /** Mean teacher-forced SQNR in dB that has to be left. */
   readonly sqnr: number;
   readonly per: NonNullable<Split["per"]>;
+  /** Whose machine estimates are made with; it has one where `per` is latency. */
+  readonly target: Target;
   readonly ladders: readonly Ladder[];
 }
 
 /**
  * Completes the options of every level. Errors: RECIPE_INVALID for a pass that the list has not, or twice, or that loses
- * nothing; ALLOCATION_LATENCY_UNKNOWN where a target's time is not estimated.
+ * nothing; ALLOCATION_LATENCY_UNKNOWN for time on a target without a machine.
  */
 export function planSplit(split: Split, passes: readonly PlannedPass[], target: Target): SplitPlan {
   const per = split.per ?? "bytes";
-  if (per === "latency" && target.kind !== "cpu") fail("ALLOCATION_LATENCY_UNKNOWN", { target: target.id });
+  if (per === "latency" && target.machine === undefined)
+    fail("ALLOCATION_LATENCY_UNKNOWN", { target: target.id });
   const ladders = Object.entries(split.over).map(([name, levels]): Ladder => {
     const steps = passes.filter((p) => p.pass === name);
     const refuse = (problem: string): never =>
@@ -55,7 +58,7 @@ export function planSplit(split: Split, passes: readonly PlannedPass[], target: 
       })),
     };
   });
-  return { sqnr: split.sqnr, per, ladders };
+  return { sqnr: split.sqnr, per, target, ladders };
 }
 
 /** The passes at one level of each ladder, -1 for left out. */

@@ -21,6 +21,28 @@ export function parseEquation(text: string): Equation | null {
   return { operands, result: (all.includes(".") ? "." : "") + once.sort().join("") };
 }
 
+/** The order of axes that an equation of one operand gives a tensor, as Transpose writes it; `null` where it does more. */
+export function axisOrder(text: string, rank: number): readonly number[] | null {
+  const equation = parseEquation(text);
+  const [from] = equation?.operands ?? [];
+  if (equation === null || from === undefined || equation.operands.length !== 1) return null;
+  const axes: number[][] = [];
+  let axis = 0;
+  for (const label of from) {
+    const span = label === "." ? rank - from.length + 1 : 1;
+    axes.push(Array.from({ length: span }, () => axis++));
+  }
+  const distinct = new Set(from).size === from.length;
+  const order = [...equation.result].flatMap((label) => axes[from.indexOf(label)] ?? [-1]);
+  return distinct &&
+    axis === rank &&
+    order.length === rank &&
+    new Set(order).size === rank &&
+    !order.includes(-1)
+    ? order
+    : null;
+}
+
 function inferEinsum(ctx: InferContext) {
   const inputs = ctx.node.inputs.map((_, i) => i);
   const dtype = commonDType(ctx, inputs);

@@ -1,5 +1,5 @@
 import { substitute } from "../dim.ts";
-import { byteLength } from "../dtype.ts";
+import { byteLength, elementCount } from "../dtype.ts";
 import type { Graph, Node, ValueId } from "../graph.ts";
 import type { InferredShapes } from "../infer.ts";
 import { opSpec } from "./index.ts";
@@ -42,6 +42,14 @@ function numericShape(shapes: InferredShapes, id: ValueId, bindings: DimBindings
     out.push(n);
   }
   return out;
+}
+
+/** Bytes of a tensor at the given bindings; `null` where its type or a length of it is open. */
+export function valueBytes(shapes: InferredShapes, id: ValueId, bindings: DimBindings): number | null {
+  const type = shapes.type(id);
+  const shape = type?.kind === "tensor" ? numericShape(shapes, id, bindings) : null;
+  if (type?.kind !== "tensor" || shape === null) return null;
+  return byteLength(type.dtype, elementCount(shape));
 }
 
 /**

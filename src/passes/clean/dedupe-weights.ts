@@ -56,6 +56,7 @@ there are read and compared whole, so a model without duplicates costs next to n
 other's transposes become one where what reads the second can read the first turned around for free: a Gemm by its flag,
 a MatMul of two matrices as a Gemm. Graph inputs that carry a default are left alone.`,
   effect: "exact",
+  readsWeights: true,
   options: {
     type: "object",
     additionalProperties: false,

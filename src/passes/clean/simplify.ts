@@ -11,7 +11,7 @@ export const simplify = definePass<Record<string, never>>({
   doc: `Local rewrites to a fixed point: identities (Identity, Dropout at inference, casts to the same type, additions
 of 0, multiplications by 1, full slices, empty pads), reshapes (a computed target becomes a constant one wherever at
 most one symbolic axis is left to infer; chains become one Reshape), transposes (composed, dropped, or turned into a
-Reshape when only axes of length 1 move), and slices that together cut an axis into pieces (one Split).`,
+Reshape when only axes of length 1 move; an Einsum that only moves axes is one), and slices that together cut an axis into pieces (one Split).`,
   effect: "exact",
   options: { type: "object", additionalProperties: false, properties: {} },
   version: 1,

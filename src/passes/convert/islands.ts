@@ -8,6 +8,8 @@ import type { FloatFlow } from "./flow.ts";
 
 /** Why a node stays in fp32. */
 export type IslandReason =
+  /** The recipe asks for it. */
+  | "asked"
   /** A value it reads or makes leaves the range of the type over the trajectory. */
   | "range"
   /** A constant it reads does not fit the type. */
@@ -126,16 +128,30 @@ function isQuantized(flow: FloatFlow, node: Node): boolean {
   );
 }
 
+/** What decides about islands. */
+export interface IslandRules {
+  readonly rules: HalfRules;
+  readonly type: HalfType;
+  /** Magnitudes over the trajectory; `null` where none were collected. */
+  readonly ranges: RangeStatistics | null;
+  /** Names and operators of nodes that the recipe keeps. */
+  readonly exclude: RegExp | null;
+}
+
+const key = (n: Node): string => (n.domain === "" ? n.op : `${n.domain}:${n.op}`);
+
+/** Whether a pattern names a node or its operator, `domain:op` outside of the standard domain. */
+export function isNamed(pattern: RegExp | null, node: Node): boolean {
+  return pattern !== null && (pattern.test(node.name) || pattern.test(key(node)));
+}
+
 /** Nodes that have to stay in fp32, each with its first reason. */
 export function forcedIslands(
   flow: FloatFlow,
-  rules: HalfRules,
-  type: HalfType,
-  ranges: RangeStatistics | null,
+  { rules, type, ranges, exclude }: IslandRules,
 ): Map<NodeId, IslandReason> {
   const { graph } = flow;
   const out = new Map<NodeId, IslandReason>();
-  const key = (n: Node): string => (n.domain === "" ? n.op : `${n.domain}:${n.op}`);
   const stats = statistics(flow);
   const angles = ancestors(
     flow,
@@ -151,6 +167,7 @@ export function forcedIslands(
       const typed = TYPE_ATTRIBUTES.some((a) => node.attrs.has(a)) && flow.floatOutputs(node).length > 0;
       if (opSpec(node.domain, node.op) === undefined || subgraphs(node).length > 0 || untyped || typed)
         return "unknown";
+      if (isNamed(exclude, node)) return "asked";
       if (rules.f32Ops.includes(key(node))) return "operator";
       if (isQuantized(flow, node)) return "quantized";
       if (angles.has(node.id)) return "angle";

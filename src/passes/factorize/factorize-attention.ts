@@ -5,10 +5,10 @@ import { type Tensor, tensorBytes } from "../../ir/tensor.ts";
 import type { LayerError } from "../../numeric/quantize/error.ts";
 import { elementsOf } from "../../runtime/kernels/elements.ts";
 import { type HeadTensors, narrowedScores, narrowedValues } from "../../runtime/kernels/narrow-heads.ts";
-import { optionPattern } from "../option-pattern.ts";
-import { leftLines } from "../preview-text.ts";
-import { type Decision, definePass, type PassContext } from "../pass.ts";
 import { heldOutField, heldOutInputs } from "../held-out.ts";
+import { optionPattern } from "../option-pattern.ts";
+import { type Decision, definePass, type PassContext } from "../pass.ts";
+import { leftLines } from "../preview-text.ts";
 import { gramRequest, inputsOf } from "../quantize/grams.ts";
 import {
   type AttentionSite,
@@ -22,9 +22,9 @@ import {
   writeEdits,
   writeHeads,
 } from "./attention.ts";
-import { previewAttention } from "./preview-attention.ts";
 import { type HeldFrom, heldScores, heldValues } from "./attention-held-out.ts";
 import { energyTails, widthFor } from "./head-width.ts";
+import { previewAttention } from "./preview-attention.ts";
 import { decideWeighting } from "./ranks.ts";
 
 /** Options of `factorize-attention`. */

@@ -1,5 +1,5 @@
-import { elementCount } from "../../ir/dtype.ts";
 import type { Statistics } from "../../calibrate/statistics/types.ts";
+import { elementCount } from "../../ir/dtype.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import { type Tensor, tensorBytes } from "../../ir/tensor.ts";
@@ -7,9 +7,9 @@ import type { TuckerRanks } from "../../numeric/factorize/tucker.ts";
 import type { LayerError } from "../../numeric/quantize/error.ts";
 import { elementsOf } from "../../runtime/kernels/elements.ts";
 import { type TuckerTensors, tuckerSpectraTensors } from "../../runtime/kernels/factor-tucker.ts";
-import { leftLines } from "../preview-text.ts";
 import { heldOutError, heldOutField, heldOutInputs } from "../held-out.ts";
 import { type Decision, definePass, type PassContext } from "../pass.ts";
+import { leftLines } from "../preview-text.ts";
 import { type Candidate, flopsOf, obstacle } from "./allocate.ts";
 import { type Lengths, lengthsOf } from "./lengths.ts";
 import { DAMP } from "./low-rank.ts";

@@ -1,5 +1,5 @@
-import { elementCount } from "../../ir/dtype.ts";
 import type { Statistics } from "../../calibrate/statistics/types.ts";
+import { elementCount } from "../../ir/dtype.ts";
 import type { Dense } from "../../ir/evaluator.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
@@ -8,9 +8,9 @@ import type { LayerError } from "../../numeric/quantize/error.ts";
 import { elementsOf } from "../../runtime/kernels/elements.ts";
 import type { LowRankTensors } from "../../runtime/kernels/factor-low-rank.ts";
 import { spectrumTensor } from "../../runtime/kernels/weighed-spectrum.ts";
-import { leftLines } from "../preview-text.ts";
 import { heldOutError, heldOutField, heldOutInputs } from "../held-out.ts";
 import { type Decision, definePass, type PassContext } from "../pass.ts";
+import { leftLines } from "../preview-text.ts";
 import { type Candidate, flopsOf, obstacle } from "./allocate.ts";
 import { type Lengths, lengthsOf } from "./lengths.ts";
 import {

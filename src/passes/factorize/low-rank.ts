@@ -36,6 +36,7 @@ export function originalWork(g: Group, lengths: Lengths): ProductWork[] {
   return g.sites.map(({ rows, columns }) => ({
     flops: 2 * p * rows * columns,
     bytes: 4 * (input + rows * columns + p * rows),
+    weights: 4 * rows * columns,
   }));
 }
 
@@ -44,10 +45,15 @@ export function lowRankWork(g: Group, lengths: Lengths, rank: number): ProductWo
   const { positions: p, input } = extents(g, lengths);
   const { columns } = g.sites[0];
   return [
-    { flops: 2 * p * rank * columns, bytes: 4 * (input + rank * columns + p * rank) },
+    {
+      flops: 2 * p * rank * columns,
+      bytes: 4 * (input + rank * columns + p * rank),
+      weights: 4 * rank * columns,
+    },
     ...g.sites.map(({ rows }) => ({
       flops: 2 * p * rank * rows,
       bytes: 4 * (p * rank + rank * rows + p * rows),
+      weights: 4 * rank * rows,
     })),
   ];
 }

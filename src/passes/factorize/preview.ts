@@ -1,7 +1,7 @@
 import type { ProductWork } from "../../targets/cost/product.ts";
 import type { PreviewContext, PreviewLine } from "../pass.ts";
-import { flopsOf, obstacle } from "./allocate.ts";
 import { assumedText, counted, mega } from "../preview-text.ts";
+import { flopsOf, obstacle } from "./allocate.ts";
 import type { Lengths } from "./lengths.ts";
 import type { Budget } from "./options.ts";
 

@@ -37,7 +37,13 @@ export function convolutionWork(c: Convolution, lengths: Lengths): ProductWork[]
   const { channels, outputs, taps } = sizesOf(c);
   const { input, positions } = extents(c, lengths);
   const weights = outputs * channels * taps;
-  return [{ flops: 2 * positions * weights, bytes: 4 * (input + weights + positions * outputs) }];
+  return [
+    {
+      flops: 2 * positions * weights,
+      bytes: 4 * (input + weights + positions * outputs),
+      weights: 4 * weights,
+    },
+  ];
 }
 
 /** Work of its three factors. */
@@ -47,6 +53,7 @@ export function tuckerWork(c: Convolution, lengths: Lengths, r: TuckerRanks): Pr
   const product = (at: number, weights: number, moved: number): ProductWork => ({
     flops: 2 * at * weights,
     bytes: 4 * (weights + moved),
+    weights: 4 * weights,
   });
   return [
     product(places, channels * r.input, input + places * r.input),

@@ -9,7 +9,7 @@ import { PatchBuilder } from "../../ir/patch.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { recordedLengths } from "../recorded-lengths.ts";
 import { conditionIndex } from "./condition-index.ts";
-import { classRows, type ConditionRows, conditionTables, distinct } from "./conditions.ts";
+import { type ConditionRows, classRows, conditionTables, distinct } from "./conditions.ts";
 import { createLookup } from "./lookup.ts";
 import { type FrozenPath, frozenPath, tableBytes } from "./path.ts";
 import { previewTables } from "./preview.ts";

@@ -3,10 +3,10 @@ import { anatomy } from "../../ir/anatomy/index.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { createLookup } from "./lookup.ts";
-import { previewFreezing } from "./preview.ts";
-import { timeIndex, tooClose } from "./time-index.ts";
-import { openLength, tablesOf } from "./tables.ts";
 import { type Frozen, frozenPath, staticRest, tableBytes } from "./path.ts";
+import { previewFreezing } from "./preview.ts";
+import { openLength, tablesOf } from "./tables.ts";
+import { timeIndex, tooClose } from "./time-index.ts";
 
 /** Options of `freeze-time`. */
 export interface FreezeTimeOptions {

@@ -2,8 +2,8 @@ import { type Graph, intAttr, type ValueId } from "../../ir/graph.ts";
 import type { InferredShapes } from "../../ir/infer.ts";
 import type { PatchBuilder } from "../../ir/patch.ts";
 import { f32Tensor, i64Tensor, type Tensor } from "../../ir/tensor.ts";
-import { castTensor } from "../../runtime/kernels/cast.ts";
 import type { Dim } from "../../ir/types.ts";
+import { castTensor } from "../../runtime/kernels/cast.ts";
 import type { Frozen } from "./path.ts";
 
 /** Writes the lookups of frozen values. */

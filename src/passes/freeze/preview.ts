@@ -1,5 +1,5 @@
-import { graphCost } from "../../ir/cost.ts";
 import { anatomy } from "../../ir/anatomy/index.ts";
+import { graphCost } from "../../ir/cost.ts";
 import { elementCount } from "../../ir/dtype.ts";
 import type { Graph } from "../../ir/graph.ts";
 import type { PreviewContext, PreviewLine } from "../pass.ts";

@@ -1,5 +1,7 @@
 import { intAttr, intsAttr, type Node, stringAttr } from "../../ir/graph.ts";
-import { intsAt, stringOr } from "../../ir/pattern/constant.ts";
+import { axisOrder } from "../../ir/ops/einsum.ts";
+import { permOf } from "../../ir/pattern/checks.ts";
+import { stringOr } from "../../ir/pattern/constant.ts";
 import { i64Tensor } from "../../ir/tensor.ts";
 import { definePass } from "../pass.ts";
 import { type RewriteContext, type Rule, rewriteToFixedPoint } from "../rewrite.ts";
@@ -17,16 +19,12 @@ const MODES: ReadonlyMap<string, "DCR" | "CRD"> = new Map([
 ]);
 
 /** The permutation a Transpose, or an Einsum of one operand without sums, makes; `null` for anything else. */
-function permutation(node: Node): readonly number[] | null {
+function permutation(c: RewriteContext, node: Node): readonly number[] | null {
   if (node.domain !== "") return null;
-  if (node.op === "Transpose") return intsAt(node, "perm");
-  if (node.op !== "Einsum" || node.inputs.length !== 1) return null;
-  const [from, to] = stringOr(node, "equation", "").replaceAll(" ", "").split("->");
-  if (from === undefined || to === undefined || !/^[A-Za-z]+$/.test(from)) return null;
-  const letters = [...from];
-  const order = [...to].map((l) => letters.indexOf(l));
-  const whole = new Set(letters).size === letters.length && new Set(order).size === letters.length;
-  return whole && order.length === letters.length && !order.includes(-1) ? order : null;
+  if (node.op === "Transpose") return permOf(c, node);
+  const rank = c.shape(node.inputs[0])?.length;
+  if (node.op !== "Einsum" || rank === undefined) return null;
+  return axisOrder(stringOr(node, "equation", ""), rank);
 }
 
 /** What a patch grid is made of. */
@@ -39,7 +37,7 @@ interface Grid {
 }
 
 function gridOf(c: RewriteContext, move: Node, out: Node): Grid | null {
-  const mode = MODES.get(permutation(move)?.join() ?? "");
+  const mode = MODES.get(permutation(c, move)?.join() ?? "");
   const six = c.shape(move.inputs[0]);
   const image = c.shape(out.outputs[0]);
   if (mode === undefined || six?.length !== 6 || image?.length !== 4) return null;

@@ -28,6 +28,9 @@ Gelu, QuickGelu, Swish and the attention operators become primitives. Statistics
 in fp32, as the operators' definitions say, and attention scales query and key by the root of the scale each, so that
 their product has headroom in fp16.
 
+Operators that a target takes in another form only get it: heads of the standard Attention are split where an importer
+wants four axes, and packed queries, keys and values are taken apart where kernels read them apart.
+
 Left alone, with the reason: operators whose extra outputs are read, attention with a past or causal mask, norms of
 unknown rank. Which spelling a target wants is in its descriptor; options override it.`,
   effect: "exact",
@@ -45,7 +48,7 @@ unknown rank. Which spelling a target wants is in its descriptor; options overri
       ]),
     ),
   },
-  version: 1,
+  version: 2,
   run(graph, options, ctx) {
     const opset = ctx.model.opsets.get("") ?? 1;
     const shapes = ctx.shapes();
@@ -57,7 +60,8 @@ unknown rank. Which spelling a target wants is in its descriptor; options overri
       const wanted = options[row.capability] ?? ctx.target?.spelling[row.capability] ?? null;
       const lower = wanted === null ? undefined : row.to[wanted];
       if (wanted === null || lower === undefined) continue;
-      const made = lower(new Emit({ graph, node, shapes, patch, opset }));
+      const made = lower(new Emit({ graph, node, shapes, patch, opset, target: ctx.target }));
+      if (made === null) continue;
       if (typeof made === "object") {
         ctx.decide({
           node: node.name,

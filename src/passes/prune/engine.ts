@@ -13,9 +13,9 @@ import { costCount, costText, lengthsOf } from "./cost.ts";
 import { type Cut, countsOf, levelsOf } from "./levels.ts";
 import { measured } from "./measure.ts";
 import type { PruneOptions, Scope } from "./options.ts";
+import type { Original } from "./prefix.ts";
 import { rank } from "./rank.ts";
 import { gramsOf, readersOf } from "./readers.ts";
-import type { Original } from "./prefix.ts";
 import { type ReaderError, refit } from "./refit.ts";
 import { removalOf } from "./removal.ts";
 

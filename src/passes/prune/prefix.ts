@@ -4,7 +4,7 @@ import type { InferredShapes } from "../../ir/infer.ts";
 import type { TensorReader } from "../../ir/tensor.ts";
 import type { AcrossMoments, AcrossReader } from "../../numeric/prune/across.ts";
 import { asF32 } from "../../runtime/kernels/elements.ts";
-import { acrossReaderOf, type AcrossTensors } from "../../runtime/kernels/repair-across.ts";
+import { type AcrossTensors, acrossReaderOf } from "../../runtime/kernels/repair-across.ts";
 import { doubles, gramRequest } from "../quantize/grams.ts";
 import { type LayerBias, layerBias } from "../quantize/layer-bias.ts";
 import type { Layer } from "../quantize/layers.ts";

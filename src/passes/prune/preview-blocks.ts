@@ -1,7 +1,7 @@
 import { graphCost } from "../../ir/cost.ts";
-import { modelBytes } from "../../ir/weights.ts";
-import { tensorBytes } from "../../ir/tensor.ts";
 import type { ValueId } from "../../ir/graph.ts";
+import { tensorBytes } from "../../ir/tensor.ts";
+import { modelBytes } from "../../ir/weights.ts";
 import type { PreviewContext, PreviewLine } from "../pass.ts";
 import { assumedText, mega } from "../preview-text.ts";
 import { type Branch, residualBranches } from "./branches.ts";

@@ -3,8 +3,8 @@ import type { InferredShapes } from "../../ir/infer.ts";
 import { modelBytes } from "../../ir/weights.ts";
 import type { PreviewContext, PreviewLine } from "../pass.ts";
 import { assumedText, counted, mega } from "../preview-text.ts";
-import { chosen } from "./engine.ts";
 import { costCount, costText, lengthsOf } from "./cost.ts";
+import { chosen } from "./engine.ts";
 import { countsOf } from "./levels.ts";
 import type { PruneOptions, Scope } from "./options.ts";
 

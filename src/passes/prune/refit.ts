@@ -13,8 +13,8 @@ import { removeUnits } from "./apply.ts";
 import type { Cut } from "./levels.ts";
 import type { PruneOptions } from "./options.ts";
 import {
-  acrossMoments,
   type AcrossReaders,
+  acrossMoments,
   acrossReaders,
   crossRequests,
   type Original,

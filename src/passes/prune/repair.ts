@@ -1,7 +1,7 @@
 import type { Graph } from "../../ir/graph.ts";
 import type { Tensor } from "../../ir/tensor.ts";
-import type { Repaired } from "../../numeric/prune/repair.ts";
 import { repairAcross } from "../../numeric/prune/across.ts";
+import type { Repaired } from "../../numeric/prune/repair.ts";
 import { repairAcrossTensor } from "../../runtime/kernels/repair-across.ts";
 import { columnsOf, repairTensor } from "../../runtime/kernels/repair-columns.ts";
 import { correctedBias } from "../quantize/layer-bias.ts";

@@ -90,11 +90,13 @@ best (MixDQ, Zhao et al. 2024).
 That noises of single weights add up is checked on seeded pairs and reported. The solution is measured as a whole, and
 \`refine\` allocations around it too; the best one measured is kept. Bytes are those stored: data, scales, zero points.
 
-A budget of \`latency\` is one of estimated time on one core at the batch of the recorded calls (the cost table is fitted
-to measurements of AVX2 processors; ratios carry over better than milliseconds). Formats that only store weights smaller
-count as float there; \`a8w8\` is what buys time: DynamicQuantizeMatMul in place of linear layers with at least 16 rows,
+A budget of \`latency\` is one of estimated time of a run at the batch of the recorded calls, on the machine that the
+target's page names: a roofline of every node, the same that reports show. Formats that are widened when the model loads
+count as float. Packed ones read fewer bytes, which buys time where layers wait for memory: on accelerators, and on few
+rows. On processors \`a8w8\` is what buys it: DynamicQuantizeMatMul in place of linear layers with at least 16 rows,
 scored with its weight and its input rounded as the operator rounds them. Convolutions on integers are
-\`quantize-static\`'s, which has a floor instead of a budget.
+\`quantize-static\`'s, which has a floor instead of a budget. Rates of processors are fitted to measurements, others are
+published peaks, so that ratios carry over better than milliseconds; the decision \`estimate\` says which.
 
 Layers behind a guard of \`quantize-weights\` get 8 bits or more unless \`guards\` is off. Without a trajectory to measure on,
 the error of each weight relative to its energy stands in, which knows nothing of sensitivity; the report says so.`,
@@ -136,7 +138,7 @@ the error of each weight relative to its energy stands in, which knows nothing o
         },
         default: { averageBits: 6 },
         description:
-          "One of: bytes of all constants afterwards (a number, or a share of those before such as 30%); averageBits stored per allocated weight; flopBits, the same with weights counted by how often they multiply; latency in estimated milliseconds of a run on one core (a number, or a share of those before).",
+          "One of: bytes of all constants afterwards (a number, or a share of those before such as 30%); averageBits stored per allocated weight; flopBits, the same with weights counted by how often they multiply; latency in estimated milliseconds of a run on the target's machine (a number, or a share of those before).",
       },
       metric: {
         enum: ["quality", "content", "both"],

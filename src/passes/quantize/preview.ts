@@ -3,7 +3,7 @@ import type { Graph } from "../../ir/graph.ts";
 import { tensorBytes } from "../../ir/tensor.ts";
 import type { PreviewContext, PreviewLine } from "../pass.ts";
 import { counted, leftLines } from "../preview-text.ts";
-import { type Choice, plan, type QuantizeWeightsOptions, shared, STRICTNESS } from "./plan.ts";
+import { type Choice, plan, type QuantizeWeightsOptions, STRICTNESS, shared } from "./plan.ts";
 
 const BITS: Readonly<Record<Choice, number>> = {
   w2: 2,

@@ -1,5 +1,6 @@
 import type { Node } from "../../ir/graph.ts";
 import type { AttentionLimits, OperatorSet, PackedProductLimits, ResizeLimits } from "../limits.ts";
+import { isPackedAttention } from "../lower/attention.ts";
 import type { Finding } from "./types.ts";
 import { type CheckView, opKey } from "./view.ts";
 
@@ -134,6 +135,30 @@ export function* packedAttention(view: CheckView): Generator<{ node: Node; why: 
       };
 }
 
+/** Packed attention of another form than its kernels read. */
+export function* packedForms(view: CheckView): Generator<{ node: Node; why: string }> {
+  for (const node of view.nodes) {
+    if (node.domain !== "com.microsoft" || !isPackedAttention(node)) continue;
+    const bad = (why: string) => ({ node, why: `MultiHeadAttention ${why}` });
+    const has = (i: number): boolean => (node.inputs[i] ?? null) !== null;
+    const heads = view.int(node, "num_heads", 0);
+    const count = has(1) ? 2 : 3;
+    const shape = view.shape(node.inputs[has(1) ? 1 : 0]);
+    const query = view.shape(node.inputs[0]);
+    if (shape !== null && (shape.length !== 5 || shape[2] !== heads || shape[3] !== count))
+      yield bad(`reads [${shape.join(", ")}] where [batch, tokens, ${heads}, ${count}, width] is packed`);
+    else if (
+      has(1) &&
+      typeof query?.[2] === "number" &&
+      typeof shape?.[4] === "number" &&
+      query[2] !== heads * shape[4]
+    )
+      yield bad(`has queries ${query[2]} wide and keys of ${heads} heads of ${shape[4]}`);
+    if (has(1) && has(3)) yield bad("has a bias behind packed keys and values");
+    if (has(6) || has(7)) yield bad("is packed and has a past");
+  }
+}
+
 /** Nodes whose inputs, by operator and place, are computed while they must be constants. */
 export function* computedArguments(
   view: CheckView,
@@ -147,7 +172,7 @@ export function* computedArguments(
 }
 
 /** Whether a provider takes an operator. */
-export function takes({ standard, contrib }: OperatorSet, node: Node): boolean {
+export function takes({ standard, contrib }: OperatorSet, node: Pick<Node, "domain" | "op">): boolean {
   if (node.domain === "com.microsoft") return contrib.includes(node.op);
   if (node.domain !== "") return false;
   return "only" in standard ? standard.only.includes(node.op) : !standard.except.includes(node.op);

@@ -1,4 +1,5 @@
-import { CPU_RATES, type CpuRates } from "./cpu.ts";
+import type { Machine } from "../machine.ts";
+import { convertSeconds, productRate } from "./node.ts";
 
 /** Work of a layer that could run in 8 bits. */
 export interface IntegerWork {
@@ -11,10 +12,11 @@ export interface IntegerWork {
 }
 
 /**
- * Estimated seconds that 8-bit arithmetic saves on one core, less than zero where conversions cost more than the
- * product saves: small 1×1 convolutions.
+ * Estimated seconds that operators on 8-bit integers save on a processor, less than zero where conversions cost more than
+ * the product saves: small 1×1 convolutions.
  */
-export function integerGain(work: IntegerWork, rates: CpuRates = CPU_RATES): number {
-  const product = work.flops * (1 / rates.product - 1 / rates.product8);
-  return product - (work.quantized + work.dequantized) * rates.convert8;
+export function integerGain(machine: Machine, work: IntegerWork): number {
+  const [float, integer] = [productRate(machine, "f32"), productRate(machine, "i8")];
+  const product = float === null || integer === null ? 0 : work.flops * (1 / float - 1 / integer);
+  return product - convertSeconds(machine, work.quantized + work.dequantized);
 }

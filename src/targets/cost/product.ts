@@ -1,20 +1,21 @@
 import type { Target } from "../target.ts";
-import { CPU_RATES } from "./cpu.ts";
+import { nodeEstimate } from "./node.ts";
 
 /** Work of one linear layer or convolution. */
 export interface ProductWork {
   /** Operations; a multiply-add is 2. */
   readonly flops: number;
-  /** Bytes read and written, the weight's included. */
+  /** Bytes read and written, and those among them that are the weight's. */
   readonly bytes: number;
+  readonly weights: number;
 }
 
 /**
- * Estimated seconds of some products, one node each, on one core; `null` for targets without a cost model, where
+ * Estimated seconds of some products in fp32, one node each, on the target's machine; `null` without a target, where
  * operations are all there is to compare.
  */
 export function productSeconds(target: Target | null, work: readonly ProductWork[]): number | null {
-  if (target?.kind !== "cpu") return null;
-  const { overhead, product, bandwidth } = CPU_RATES;
-  return work.reduce((s, w) => s + overhead + Math.max(w.flops / product, w.bytes / bandwidth), 0);
+  const machine = target?.machine;
+  if (machine === undefined) return null;
+  return work.reduce((s, w) => s + nodeEstimate(machine, { ...w, kind: "product", dtype: "f32" }).seconds, 0);
 }

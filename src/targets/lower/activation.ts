@@ -1,9 +1,10 @@
+import type { DType } from "../../ir/dtype.ts";
 import { stringAttr, type ValueId } from "../../ir/graph.ts";
 import type { Emit, Lowering } from "./emit.ts";
+import { stash } from "./stash.ts";
 
 /** 0.5 · x · (1 + erf(x / √2)). */
-function erfGelu(e: Emit, x: ValueId): ValueId {
-  const dtype = e.dtype(0) ?? "f32";
+function erfGelu(e: Emit, x: ValueId, dtype: DType = e.dtype(0) ?? "f32"): ValueId {
   const erf = e.op("Erf", [e.op("Div", [x, e.scalar(Math.SQRT2, dtype)])]);
   const half = e.op("Mul", [x, e.op("Add", [erf, e.scalar(1, dtype)])]);
   return e.op("Mul", [half, e.scalar(0.5, dtype)]);
@@ -55,3 +56,17 @@ export function sigmoidGate(defaultAlpha: number): Lowering {
     return e.op("Mul", [x, e.op("Sigmoid", [gate])]);
   };
 }
+
+/**
+ * onnxruntime's BiasSplitGelu in primitives, as its kernels compute it: the bias is added in the type of the data, the
+ * first half of the last axis times the erf GELU of the second half in fp32, rounded once.
+ */
+export const biasSplitGeluInPrimitives: Lowering = (e) => {
+  const [x, bias] = [e.input(0), e.input(1)];
+  const width = e.shape(1)?.[0] ?? e.shape(0)?.at(-1);
+  if (x === null || bias === null || typeof width !== "number" || width % 2 !== 0)
+    return { why: "its width is unknown or odd" };
+  const s = stash(e, e.op("Add", [x, bias]));
+  const [value, gate] = e.split(s.x, [width / 2, width / 2], -1);
+  return s.back(e.op("Mul", [value!, erfGelu(e, gate!, s.wide)]));
+};

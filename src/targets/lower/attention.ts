@@ -1,4 +1,4 @@
-import type { ValueId } from "../../ir/graph.ts";
+import type { Node, ValueId } from "../../ir/graph.ts";
 import type { Emit, Lowering } from "./emit.ts";
 
 interface Heads {
@@ -40,15 +40,41 @@ function fromThree(e: Emit, heads: number, mask: ValueId | null): ReturnType<Low
   return e.reshape(e.transpose(y, [0, 2, 1, 3]), [0, -1, sizes[2]!.width]);
 }
 
+/** One of the tensors packed along axis 3 of [B, S, heads, n, d], as [B, heads, S, d]. */
+function unpack(e: Emit, packed: ValueId, index: number): ValueId {
+  return e.transpose(e.pick(packed, index, 3), [0, 2, 1, 3]);
+}
+
+/** MultiHeadAttention of [B, S, heads, 3, d], or of a query [B, S, heads·d] and [B, L, heads, 2, d]. */
+function fromPacked(e: Emit, heads: number, mask: ValueId | null): ReturnType<Lowering> {
+  const [q, kv] = [e.input(0), e.input(1)];
+  const shape = e.shape(kv === null ? 0 : 1);
+  const width = shape?.[4];
+  if (q === null || shape?.length !== 5 || shape[2] !== heads || typeof width !== "number")
+    return { why: "query, key and value are not packed as [batch, tokens, heads, 3 or 2, width]" };
+  const scale = e.float("scale", 0) || 1 / Math.sqrt(width);
+  const query = kv === null ? unpack(e, q, 0) : split(e, q, { heads, width: heads * width });
+  const [key, value] =
+    kv === null ? [unpack(e, q, 1), unpack(e, q, 2)] : [unpack(e, kv, 0), unpack(e, kv, 1)];
+  const y = product(e, query, key, value, scale, mask);
+  return e.reshape(e.transpose(y, [0, 2, 1, 3]), [0, -1, heads * width]);
+}
+
 const used = (e: Emit, from: number): boolean =>
   e.node.outputs.slice(from).some((o) => o !== null && (e.graph.users(o).length > 0 || e.graph.isOutput(o)));
 
-/** onnxruntime's MultiHeadAttention with separate query, key and value in primitives. */
+/** Whether a MultiHeadAttention reads key and value, or all three, from one tensor: there is no value of its own. */
+export function isPackedAttention(node: Node): boolean {
+  return node.op === "MultiHeadAttention" && (node.inputs[2] ?? null) === null;
+}
+
+/** onnxruntime's MultiHeadAttention in primitives, with query, key and value apart or packed. */
 export const multiHeadAttentionInPrimitives: Lowering = (e) => {
   if (used(e, 1)) return { why: "its present key and value are used" };
   const beyond = e.node.inputs.some((id, i) => i > 2 && i !== 5 && id !== null);
   if (beyond || e.int("unidirectional", 0) !== 0) return { why: "it has a bias, padding mask or past" };
-  return fromThree(e, e.int("num_heads", 1), e.input(5));
+  const heads = e.int("num_heads", 1);
+  return isPackedAttention(e.node) ? fromPacked(e, heads, e.input(5)) : fromThree(e, heads, e.input(5));
 };
 
 /** Attention (ONNX Attention-23) without past, caps and causality in primitives. */

@@ -13,6 +13,7 @@ import type { InferredShapes } from "../../ir/infer.ts";
 import type { PatchBuilder } from "../../ir/patch.ts";
 import { f32Tensor, i64Tensor } from "../../ir/tensor.ts";
 import type { Dim } from "../../ir/types.ts";
+import type { Target } from "../target.ts";
 import { castTensor } from "../../runtime/kernels/cast.ts";
 
 /** Writes primitive operators in the form the model's opset wants; names derive from the node that is replaced. */
@@ -22,6 +23,8 @@ export class Emit {
   readonly shapes: InferredShapes;
   readonly patch: PatchBuilder;
   readonly opset: number;
+  /** Target the operator is written for; `null` for none in particular. */
+  readonly target: Target | null;
 
   constructor(parts: {
     graph: Graph;
@@ -29,12 +32,14 @@ export class Emit {
     shapes: InferredShapes;
     patch: PatchBuilder;
     opset: number;
+    target?: Target | null;
   }) {
     this.graph = parts.graph;
     this.node = parts.node;
     this.shapes = parts.shapes;
     this.patch = parts.patch;
     this.opset = parts.opset;
+    this.target = parts.target ?? null;
   }
 
   int(name: string, fallback: number): number {
@@ -87,6 +92,22 @@ export class Emit {
   transpose(x: ValueId, perm: readonly number[]): ValueId {
     return this.op("Transpose", [x], { perm: intsAttr(perm) });
   }
+  /** Parts of the given lengths along an axis; lengths are an attribute up to opset 12 and an input from 13. */
+  split(x: ValueId, lengths: readonly number[], axis: number): readonly ValueId[] {
+    const late = this.opset >= 13;
+    return this.patch.node({
+      op: "Split",
+      name: `${this.node.name}/Split`,
+      inputs: late ? [x, this.ints(lengths)] : [x],
+      attrs: { axis: intAttr(axis), ...(!late && { split: intsAttr(lengths) }) },
+      outputs: lengths.length,
+    });
+  }
+  /** One slice across an axis, which is dropped. */
+  pick(x: ValueId, index: number, axis: number): ValueId {
+    const at = this.patch.constant(i64Tensor([index], []), `${this.node.name}/index`);
+    return this.op("Gather", [x, at], { axis: intAttr(axis) });
+  }
   /** ReduceMean that keeps the axes; they are an attribute up to opset 17 and an input from 18. */
   mean(x: ValueId, axes: readonly number[]): ValueId {
     return this.opset >= 18
@@ -103,8 +124,8 @@ export class Emit {
   }
 }
 
-/** The value that takes the place of the node's output, or why the node stays. */
-export type Lowered = ValueId | { readonly why: string };
+/** The value that takes the place of the node's output, why the node stays, or `null` where it has its form already. */
+export type Lowered = ValueId | { readonly why: string } | null;
 
 /** Writes one operator in another spelling. */
 export type Lowering = (e: Emit) => Lowered;

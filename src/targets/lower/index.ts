@@ -1,6 +1,13 @@
 import type { Target } from "../target.ts";
-import { fastGeluInPrimitives, geluAsStandard, geluInPrimitives, sigmoidGate } from "./activation.ts";
+import {
+  biasSplitGeluInPrimitives,
+  fastGeluInPrimitives,
+  geluAsStandard,
+  geluInPrimitives,
+  sigmoidGate,
+} from "./activation.ts";
 import { attentionInPrimitives, multiHeadAttentionInPrimitives } from "./attention.ts";
+import { attentionApart, attentionOnHeads } from "./attention-form.ts";
 import type { Lowering } from "./emit.ts";
 import {
   contribGroupNormInPrimitives,
@@ -59,6 +66,11 @@ export const LOWERINGS: readonly LoweringRow[] = [
     to: { decomposed: fastGeluInPrimitives, Gelu: fastGeluInPrimitives },
   },
   {
+    op: "com.microsoft:BiasSplitGelu",
+    capability: "geglu",
+    to: { decomposed: biasSplitGeluInPrimitives },
+  },
+  {
     op: "com.microsoft:QuickGelu",
     capability: "silu",
     to: { decomposed: sigmoidGate(1.702), Swish: sigmoidGate(1.702) },
@@ -68,6 +80,7 @@ export const LOWERINGS: readonly LoweringRow[] = [
     op: "Attention",
     capability: "attention",
     to: {
+      Attention: attentionOnHeads,
       decomposed: attentionInPrimitives,
       "com.microsoft.MultiHeadAttention": attentionInPrimitives,
     },
@@ -75,6 +88,10 @@ export const LOWERINGS: readonly LoweringRow[] = [
   {
     op: "com.microsoft:MultiHeadAttention",
     capability: "attention",
-    to: { decomposed: multiHeadAttentionInPrimitives, Attention: multiHeadAttentionInPrimitives },
+    to: {
+      "com.microsoft.MultiHeadAttention": attentionApart,
+      decomposed: multiHeadAttentionInPrimitives,
+      Attention: multiHeadAttentionInPrimitives,
+    },
   },
 ];

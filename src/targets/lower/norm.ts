@@ -1,14 +1,7 @@
-import { DTYPES, isFloat } from "../../ir/dtype.ts";
+import { DTYPES } from "../../ir/dtype.ts";
 import { floatAttr, type ValueId } from "../../ir/graph.ts";
 import type { Emit, Lowering } from "./emit.ts";
-
-/** `x` in fp32 when the node computes its statistics there (`stash_type` 1) and the data are narrower. */
-function stash(e: Emit, x: ValueId): { x: ValueId; back: (y: ValueId) => ValueId; wide: "f32" | "f64" } {
-  const dtype = e.dtype(0);
-  if (dtype === null || !isFloat(dtype) || DTYPES[dtype].bits >= 32)
-    return { x, back: (y) => y, wide: dtype === "f64" ? "f64" : "f32" };
-  return { x: e.cast(x, DTYPES.f32.onnx), back: (y) => e.cast(y, DTYPES[dtype].onnx), wide: "f32" };
-}
+import { stash } from "./stash.ts";
 
 /** (x - mean) / sqrt(variance + epsilon) over the given axes. */
 function standardised(

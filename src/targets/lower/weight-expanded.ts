@@ -1,8 +1,8 @@
+import { elementCount } from "../../ir/dtype.ts";
 import { intAttr, type ValueId } from "../../ir/graph.ts";
 import type { PatchBuilder } from "../../ir/patch.ts";
 import { inlineTensor, type Tensor } from "../../ir/tensor.ts";
 import { packBits } from "../../numeric/bits.ts";
-import { elementCount } from "../../ir/dtype.ts";
 import { quantizeExpanded } from "../../runtime/kernels/quantize-expanded.ts";
 
 /**

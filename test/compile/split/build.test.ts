@@ -21,10 +21,10 @@ const over = {
   "quantize-weights": [{ format: "w8" }, { format: "w4" }],
 };
 
-async function build(recipe: Recipe, name: string) {
+async function build(recipe: Recipe, name: string, id = "cpu-x64") {
   const { report } = await compile(SOURCE, { recipe, out: join(folder, name), verify: false });
-  const target = report.targets["cpu-x64"]!;
-  const weights = readFileSync(join(folder, name, "cpu-x64/unet/model.onnx"));
+  const target = report.targets[id]!;
+  const weights = readFileSync(join(folder, name, id, "unet/model.onnx"));
   return { unet: target.components.find((c) => c.name === "unet")!, target, weights };
 }
 
@@ -56,6 +56,29 @@ describe("an error budget split over passes", () => {
     expect(taken.size).toBeLessThan(unet.split!.builds[0]!.size);
     expect(taken.options["quantize-weights"]).toBeNull();
     expect(unet.flops!.after).toBeLessThan(unet.flops!.before);
+  });
+
+  it("estimates seconds on the machine of the target, and says which", async () => {
+    const recipe: Recipe = {
+      ...base,
+      passes: ["clean", { "quantize-weights": QUANTIZE }],
+      targets: { cuda: {} },
+      split: { sqnr: 15, per: "latency", over: { "quantize-weights": over["quantize-weights"] } },
+    };
+    const { unet } = await build(recipe, "latency", "cuda");
+    const { per, basis, builds, chosen } = unet.split!;
+    expect(per).toBe("latency");
+    expect(basis).toMatch(/^roofline of an H100 SXM: published peaks/);
+    // Packed linear layers read less, the narrower the less; a run of microseconds is no processor's.
+    expect(builds[0]!.size).toBeLessThan(1e-3);
+    expect(builds.slice(0, 3).map((b) => b.size)).toEqual(
+      builds
+        .slice(0, 3)
+        .map((b) => b.size)
+        .sort((a, b) => b - a),
+    );
+    expect(builds[chosen]!.size).toBeLessThan(builds[0]!.size);
+    expect(unet.estimate!.seconds).toBeGreaterThan(0);
   });
 
   it("says when nothing keeps the budget, and builds without the passes", async () => {

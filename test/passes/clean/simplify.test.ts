@@ -166,3 +166,16 @@ it("does not take a Dropout that trains for an identity", async () => {
   await apply(model, [simplify]);
   expect(ops(model)).toEqual(["Dropout"]);
 });
+
+it.each(["abc->cab", "b...->...b", "b ... a -> a ... b", "cab"])(
+  "spells an Einsum that only moves axes as Transpose: %s",
+  async (equation) => {
+    const got = await simplified((b, x) => b.node("Einsum", [x], { equation }), [2, 3, 4], [2, 3, 4]);
+    expect(got).toEqual(["Transpose"]);
+  },
+);
+
+it.each(["ab->a", "aa->a", "ab->"])("leaves an Einsum that sums or picks: %s", async (equation) => {
+  const got = await simplified((b, x) => b.node("Einsum", [x], { equation }), [3, 3], [3, 3]);
+  expect(got).toEqual(["Einsum"]);
+});

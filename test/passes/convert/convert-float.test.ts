@@ -73,6 +73,34 @@ describe("convert-float, compute", () => {
     expect(dtypeOfValue(below, "a_y")).toBe("f16");
   });
 
+  it("keeps what the recipe names in fp32, by name or operator", async () => {
+    const make = () => chain((b, x) => b.node("Relu", [dense(b, dense(b, x, "a"), "b")]));
+    const named = make();
+    const decisions = await run(named, convertFloat, { ...compute, exclude: "^b$" }, { peaks: {} });
+    expect(decisions.find((d) => d.kind === "forced")).toMatchObject({
+      node: "b",
+      rule: "f32-island-asked",
+      count: 2,
+    });
+    expect(dtypeOfValue(named, "a_y")).toBe("f16");
+    expect(dtypeOfValue(named, "b_y")).toBe("f32");
+    const all = make();
+    await run(all, convertFloat, { ...compute, exclude: "^MatMul$" }, { peaks: {} });
+    expect(casts(all)).toBe(0);
+    const stored = make();
+    const kept = await run(stored, convertFloat, {
+      to: "f16",
+      use: "storage",
+      minElements: 1,
+      exclude: "^a$",
+    });
+    expect(kept.find((d) => d.kind === "skipped")).toMatchObject({ rule: "asked", count: 1 });
+    expect(dtypeOfValue(stored, "a_w")).toBe("f32");
+    expect(casts(stored)).toBe(1);
+    const wrong = run(make(), convertFloat, { ...compute, exclude: "(" }, { peaks: {} });
+    await expect(wrong).rejects.toMatchObject({ code: "OPTION_PATTERN_INVALID" });
+  });
+
   it("keeps values that never reach the normal numbers in fp32", async () => {
     const model = chain((b, x) => dense(b, dense(b, x, "a"), "b"));
     await run(model, convertFloat, compute, { peaks: { a_y: 1e-5 } });

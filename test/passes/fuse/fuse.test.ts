@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { type GraphBuilder, ModelBuilder } from "../../../src/ir/build.ts";
 import type { Model, ValueId } from "../../../src/ir/graph.ts";
+import { inferShapes } from "../../../src/ir/infer.ts";
 import { f32Tensor, i64Tensor, inlineTensor } from "../../../src/ir/tensor.ts";
 import { tensorType } from "../../../src/ir/types.ts";
 import { removeDead } from "../../../src/passes/clean/remove-dead.ts";
@@ -201,6 +202,60 @@ describe("attention", () => {
     expect(ops(got)).toEqual([...fused, "Attention"]);
     expect(await difference(make(), got, { x: wave([2, 5, 8]) })).toBeLessThan(ROUNDING);
   });
+
+  it.each<Shape>([{}, { keyPerm: true }, { scale: "both" }, { mask: "full" }, { mask: "zero" }])(
+    "%o becomes the standard Attention of split heads",
+    async (o) => {
+      const make = () => model(23, [2, 5, 8], attention(o));
+      const got = make();
+      await apply(got, [fuseAttention, { spelling: "Attention", inputs: "heads" }], [removeDead]);
+      expect(ops(got)).not.toContain("Softmax");
+      const node = [...got.graph.nodes()].find((n) => n.op === "Attention")!;
+      const shapes = inferShapes(got);
+      const [q, k, v] = node.inputs;
+      for (const id of [q, k, v]) expect(shapes.shape(id!)).toEqual([2, H, 5, D]);
+      expect(node.attrs.has("q_num_heads")).toBe(false);
+      // Only keys that lie transposed are turned.
+      const moves = ops(got).filter((name) => name === "Transpose").length;
+      expect(moves).toBe(o.keyPerm === true ? 5 : 4);
+      expect(await difference(make(), got, { x: wave([2, 5, 8]) })).toBeLessThan(ROUNDING);
+    },
+  );
+  it("needs no projections of their own behind the split of heads", async () => {
+    const make = () =>
+      model(23, [2, 5, 8], (b, x) => {
+        const w = b.constant(f32Tensor(floats(wave([192])), [8, 24]), "w");
+        const both = b.node("Reshape", [b.node("MatMul", [x, w]), b.constant(i64Tensor([0, 0, 3, H, D]))]);
+        const moved = b.node("Transpose", [both], { perm: [2, 0, 3, 1, 4] });
+        const part = (i: number) => b.node("Gather", [moved, b.constant(i64Tensor([i], []))], { axis: 0 });
+        const keys = b.node("Transpose", [part(1)], { perm: [0, 1, 3, 2] });
+        const s = b.node("Mul", [b.node("MatMul", [part(0), keys]), scalar(b, 0.5)]);
+        const out = b.node("MatMul", [b.node("Softmax", [s], { axis: -1 }), part(2)]);
+        const joined = b.node("Transpose", [out], { perm: [0, 2, 1, 3] });
+        return b.node("Reshape", [joined, b.constant(i64Tensor([0, 0, 8]))]);
+      });
+    const apart = make();
+    await apply(apart, [fuseAttention, { spelling: "Attention" }], [removeDead]);
+    expect(ops(apart)).toContain("Softmax");
+    const got = make();
+    await apply(got, [fuseAttention, { spelling: "Attention", inputs: "heads" }], [removeDead]);
+    expect(ops(got)).toContain("Attention");
+    expect(ops(got)).not.toContain("Softmax");
+    expect(await difference(make(), got, { x: wave([2, 5, 8]) })).toBeLessThan(ROUNDING);
+  });
+  it.each<Shape>([{ merge: true }, { merge: true, mask: "zero" }, { merge: true, keyPerm: true }])(
+    "%o, batch and heads on one axis, gets heads of its own for it",
+    async (o) => {
+      const make = () => model(23, [2, 5, 8], attention(o));
+      const got = make();
+      await apply(got, [fuseAttention, { spelling: "Attention", inputs: "heads" }], [removeDead]);
+      expect(ops(got)).not.toContain("Softmax");
+      const node = [...got.graph.nodes()].find((n) => n.op === "Attention")!;
+      const shapes = inferShapes(got);
+      for (const id of node.inputs) expect(shapes.shape(id!)).toEqual([2, H, 5, D]);
+      expect(await difference(make(), got, { x: wave([2, 5, 8]) })).toBeLessThan(ROUNDING);
+    },
+  );
 
   it.each([
     { o: { wrongJoin: true } as Shape, why: /joined/ },

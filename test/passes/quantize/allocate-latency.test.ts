@@ -1,90 +1,19 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { denseFrom } from "../../../src/calibrate/dense.ts";
 import type { Oracle } from "../../../src/calibrate/statistics/types.ts";
-import { ModelBuilder } from "../../../src/ir/build.ts";
-import type { Model, ValueId } from "../../../src/ir/graph.ts";
-import { f32Tensor, i64Tensor } from "../../../src/ir/tensor.ts";
-import { createRng, gaussian } from "../../../src/numeric/rng.ts";
 import type { Decision } from "../../../src/passes/pass.ts";
-import { allocateBits } from "../../../src/passes/quantize/allocate-bits.ts";
+import { rooflineCost } from "../../../src/targets/cost/roofline.ts";
 import { target } from "../../../src/targets/index.ts";
-import { recordOracle } from "../../calibrate/oracle.ts";
-import { run } from "../../targets/harness.ts";
-import { ops, runtime } from "../harness.ts";
-
-const [WIDTH, WIDE, SIDE, BATCH] = [64, 512, 4, 8];
-/** How loudly each layer speaks in the output. */
-const LOUD = [1, 0.01, 10, 0.1];
-const NAMES = LOUD.map((_, i) => `layer${i}`);
-const INTS = target("cpu-x64");
-
-/** A denoiser whose output is a sum of wide layers of very different weight; one reads its weight turned. */
-function toy(): Model {
-  const b = new ModelBuilder({ opset: 17 });
-  const x = b.input("sample", "f32", ["batch", WIDTH, SIDE, SIDE]);
-  b.input("timestep", "i64", [1]);
-  const flat = b.node("Reshape", [x, b.constant(i64Tensor([0, WIDTH, SIDE * SIDE]))]);
-  const mixed = b.node("Tanh", [b.node("Transpose", [flat], { perm: [0, 2, 1] })]);
-  let sum: ValueId | null = null;
-  for (const [i, loud] of LOUD.entries()) {
-    const w = f32Tensor(gaussian(createRng(2, "w", i), WIDTH * WIDE), [WIDTH, WIDE]);
-    const y = b.node("MatMul", [mixed, b.constant(w, `w${i}`)], {}, { name: NAMES[i]! });
-    const biased = b.node("Add", [y, b.constant(f32Tensor(gaussian(createRng(3, i), WIDE), [WIDE]))]);
-    const parts = b.node("Reshape", [
-      b.node("Sin", [biased]),
-      b.constant(i64Tensor([0, SIDE * SIDE, WIDE / WIDTH, WIDTH])),
-    ]);
-    const small = b.node("ReduceSum", [parts, b.constant(i64Tensor([2]))], { keepdims: 0 });
-    const scaled = b.node("Mul", [small, b.constant(f32Tensor([loud], []))]);
-    sum = sum === null ? scaled : b.node("Add", [sum, scaled]);
-  }
-  const back = b.node("Transpose", [sum!], { perm: [0, 2, 1] });
-  const out = b.node("Reshape", [back, b.constant(i64Tensor([0, WIDTH, SIDE, SIDE]))]);
-  return b
-    .output(out, "out_sample", { kind: "tensor", dtype: "f32", shape: ["batch", WIDTH, SIDE, SIDE] })
-    .build();
-}
+import type { Target } from "../../../src/targets/target.ts";
+import { ops } from "../harness.ts";
+import { allocated as allocatedFor, BATCH, recorded, toy } from "./layers.ts";
 
 let oracle: Oracle;
 beforeAll(async () => {
-  const calls = [999, 500, 20].map((timestep) => ({
-    timestep,
-    weight: 1,
-    feeds: new Map([
-      [
-        "sample",
-        denseFrom(
-          "f32",
-          [BATCH, WIDTH, SIDE, SIDE],
-          gaussian(createRng(4, timestep), BATCH * WIDTH * SIDE * SIDE),
-        ),
-      ],
-      ["timestep", denseFrom("i64", [1], [timestep])],
-    ]),
-  }));
-  oracle = await recordOracle({
-    model: toy(),
-    runtime: await runtime(),
-    calls,
-    output: "out_sample",
-    guidance: 1,
-    halves: 1,
-  });
+  oracle = await recorded();
 });
 
-type Options = Partial<Parameters<typeof allocateBits.run>[1]>;
-
-async function allocated(options: Options, id: string | null = "cpu-x64") {
-  const model = toy();
-  const decisions = await run(
-    model,
-    allocateBits,
-    { formats: ["w8", "a8w8"], guards: false, refine: 4, calls: 3, seeds: BATCH, ...options },
-    { target: id === null ? null : target(id), oracle },
-  );
-  const lines = decisions.filter((d) => NAMES.includes(d.node) && d.rule.startsWith("allocate"));
-  return { model, decisions, lines, formats: lines.map((d) => d.to!) };
-}
+const allocated = (options: Parameters<typeof allocatedFor>[0], id: string | null = "cpu-x64") =>
+  allocatedFor(options, { target: id === null ? null : target(id), oracle });
 
 /** Estimated milliseconds of the form a line took. */
 function taken(d: Decision): number {
@@ -129,18 +58,78 @@ describe("allocate-bits under a budget of latency", () => {
     expect(formats).toEqual(["a8w8", "a8w8", "a8w8", "a8w8"]);
   });
 
-  it("refuses targets without estimates, and leaves integers out where the target has none", async () => {
-    await expect(allocated({ budget: { latency: "90%" } }, "webgpu")).rejects.toMatchObject({
-      code: "ALLOCATION_LATENCY_UNKNOWN",
-    });
-    await expect(allocated({ budget: { latency: "90%" } }, null)).rejects.toMatchObject({
-      code: "ALLOCATION_LATENCY_UNKNOWN",
-    });
+  it("refuses targets without a machine, and leaves integers out where the target has none", async () => {
+    const { machine: _, ...bare } = target("webgpu");
+    for (const without of [bare, null])
+      await expect(
+        allocatedFor({ budget: { latency: "90%" } }, { target: without, oracle }),
+      ).rejects.toMatchObject({ code: "ALLOCATION_LATENCY_UNKNOWN" });
     const { decisions, formats } = await allocated({ budget: { averageBits: 9 } }, "webgpu");
     expect(decisions).toContainEqual(
       expect.objectContaining({ rule: "format", from: "a8w8", kind: "skipped" }),
     );
     expect(new Set(formats)).toEqual(new Set(["w8"]));
-    expect(INTS.integer?.dynamic).toBe(true);
+    expect(target("cpu-x64").integer?.dynamic).toBe(true);
+  });
+});
+
+describe("the same budget on machines of other targets", () => {
+  const FORMATS = ["w4", "w8", "f16", "a8w8"] as const;
+  const total = (built: Awaited<ReturnType<typeof allocated>>): number[] =>
+    /estimated at ([\d.e-]+) of ([\d.e-]+) ms/
+      .exec(built.decisions.find((d) => d.rule === "allocation")!.why!)!
+      .slice(1)
+      .map(Number);
+
+  it.each([
+    ["tensorrt", ["100%", "99%", "98.5%", "98%"], ["w4"]],
+    ["cuda", ["100%", "99.4%", "98%"], ["w4", "w8"]],
+    ["openvino:gpu", ["100%", "99%", "97%"], ["w4", "w8"]],
+    ["cpu-x64", ["100%", "90%", "80%"], ["a8w8"]],
+    ["cpu-x64:amx", ["100%", "90%", "75%"], ["a8w8"]],
+    ["cpu-arm64", ["100%", "90%", "75%"], ["a8w8"]],
+  ] as const)(
+    "%s: a tighter one is never slower, and what was built is estimated as promised",
+    async (id, budgets, fast) => {
+      let [before, narrow] = [Number.POSITIVE_INFINITY, 0];
+      for (const latency of budgets) {
+        const built = await allocated({ formats: FORMATS, budget: { latency } }, id);
+        const [after, start] = total(built);
+        expect(after).toBeLessThanOrEqual((Number.parseFloat(latency) / 100) * start! * 1.001);
+        expect(after).toBeLessThanOrEqual(before);
+        before = after!;
+        const { seconds } = rooflineCost(built.model, target(id), { bindings: { batch: BATCH } })!;
+        expect(Math.abs(1e3 * seconds - after!) / after!).toBeLessThan(0.002);
+        const found = built.formats.filter((f) => (fast as readonly string[]).includes(f)).length;
+        expect(found).toBeGreaterThanOrEqual(narrow);
+        narrow = found;
+      }
+      expect(narrow).toBeGreaterThan(0);
+    },
+  );
+
+  it("says which machine the estimate is of, and what it leaves out", async () => {
+    const { decisions } = await allocated({ formats: FORMATS, budget: { latency: "99%" } }, "tensorrt");
+    expect(decisions.find((d) => d.rule === "estimate")).toMatchObject({
+      kind: "applied",
+      why: expect.stringMatching(/ms now and may take .* roofline of an H100 SXM: published peaks/),
+    });
+    const { machine, ...rest } = target("tensorrt");
+    const slow: Target = { ...rest, machine: { ...machine!, flops: { i8: 1e12 } } };
+    const blind = await allocatedFor(
+      { formats: FORMATS, budget: { latency: "99%" } },
+      { target: slow, oracle },
+    );
+    expect(blind.decisions.filter((d) => d.rule === "estimate")).toContainEqual(
+      expect.objectContaining({ kind: "downgraded", why: expect.stringContaining("products in f32") }),
+    );
+  });
+
+  it("estimates the denoiser before on every target", () => {
+    for (const id of ["tensorrt", "cuda", "cpu-x64"]) {
+      const found = rooflineCost(toy(), target(id), { bindings: { batch: BATCH } })!;
+      expect(found.open).toEqual([]);
+      expect(found.seconds).toBeGreaterThan(0);
+    }
   });
 });

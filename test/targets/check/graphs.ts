@@ -188,3 +188,13 @@ export const resize = (
 
 /** Attributes that every runtime takes. */
 export const plain = { mode: "nearest", coordinate_transformation_mode: "asymmetric", nearest_mode: "floor" };
+
+/** MultiHeadAttention of 8 tokens so wide, with an additive mask or without. */
+export const mha = (width: number, heads: number, mask: boolean) =>
+  mini(21, (b) => {
+    const q = b.x([1, 8, width]);
+    const bias = mask ? b.floats([1, heads, 8, 8]) : null;
+    return b.contrib("MultiHeadAttention", [q, q, q, null, null, bias].slice(0, mask ? 6 : 3), {
+      num_heads: heads,
+    });
+  });

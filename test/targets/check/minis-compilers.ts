@@ -1,21 +1,16 @@
 import type { MiniRule } from "./lab.ts";
-import { type Mini, mini, plain, resize, single } from "./graphs.ts";
+import { type Mini, mha, mini, plain, resize, single } from "./graphs.ts";
 
 const symmetric = (b: Mini, x: ReturnType<Mini["x"]>) => b.pair(x, { type: "i8" });
 
-const mha = (width: number, heads: number, mask: boolean) =>
-  mini(21, (b) => {
-    const q = b.x([1, 8, width]);
-    const bias = mask ? b.floats([1, heads, 8, 8]) : null;
-    return b.contrib("MultiHeadAttention", [q, q, q, null, null, bias].slice(0, mask ? 6 : 3), {
-      num_heads: heads,
-    });
-  });
-
-const attention = (rank: number) =>
+const attention = (rank: number, extra: { mask?: number[]; precision?: boolean } = {}) =>
   mini(24, (b) => {
     const q = b.x(rank === 4 ? [1, 2, 8, 16] : [1, 8, 32]);
-    return b.node("Attention", [q, q, q], rank === 4 ? {} : { q_num_heads: 2, kv_num_heads: 2 });
+    const mask = extra.mask === undefined ? [] : [b.floats(extra.mask)];
+    return b.node("Attention", [q, q, q, ...mask], {
+      ...(rank !== 4 && { q_num_heads: 2, kv_num_heads: 2 }),
+      ...(extra.precision && { softmax_precision: 1 }),
+    });
   });
 
 /** Weights of which every second one, or the first half of each row, is zero. */
@@ -50,76 +45,6 @@ export const compilers: Readonly<Record<string, MiniRule>> = {
     target: "qnn-htp",
     accept: () => single({ shape: [1, 1, 1, 2, 2] }, "Relu", () => []),
     reject: [() => single({ shape: [1, 1, 1, 1, 2, 2] }, "Relu", () => [])],
-  },
-  "CUDA-1": {
-    target: "cuda",
-    accept: () => mini(21, (b) => b.node("MatMul", [b.x([4, 16]), b.weight([16, 8])])),
-    reject: [
-      () => mini(21, (b) => b.node("MatMul", [b.pair(b.x([4, 16])), b.weight([16, 8])])),
-      () =>
-        single({ shape: [1, 8, 4, 4] }, "GroupNormalization", (b) => [b.floats([8]), b.floats([8])], {
-          num_groups: 4,
-        }),
-    ],
-  },
-  "CUDA-2": {
-    target: "cuda",
-    accept: () =>
-      single({ shape: [1, 4, 4, 8] }, "com.microsoft:GroupNorm", (b) => [b.floats([8]), b.floats([8])], {
-        groups: 4,
-        activation: 1,
-      }),
-    reject: [
-      () =>
-        single({ shape: [1, 8, 4, 4] }, "com.microsoft:GroupNorm", (b) => [b.floats([8]), b.floats([8])], {
-          groups: 4,
-          activation: 1,
-          channels_last: 0,
-        }),
-      () =>
-        single({ shape: [1, 4, 4, 8] }, "com.microsoft:GroupNorm", (b) => [b.floats([8]), b.floats([8])], {
-          groups: 8,
-          activation: 0,
-        }),
-      () =>
-        single(
-          { shape: [1, 4, 4, 8], type: "f16" },
-          "com.microsoft:GroupNorm",
-          (b) => [b.raw("f16", [8], 0), b.raw("f16", [8], 0)],
-          {
-            groups: 4,
-            activation: 0,
-          },
-        ),
-      () =>
-        single(
-          { shape: [1, 4, 4, 1028] },
-          "com.microsoft:GroupNorm",
-          (b) => [b.floats([1028]), b.floats([1028])],
-          { groups: 2, activation: 0 },
-        ),
-      () =>
-        single({ shape: [1, 4, 8] }, "com.microsoft:GroupNorm", (b) => [b.floats([8]), b.floats([8])], {
-          groups: 4,
-          activation: 0,
-        }),
-      () => single({ shape: [1, 4, 640] }, "com.microsoft:BiasSplitGelu", (b) => [b.floats([640])]),
-    ],
-  },
-  "CUDA-3": {
-    target: "cuda",
-    accept: () => mha(64, 2, false),
-    reject: [() => mha(40, 2, false), () => mha(64, 2, true), () => mha(1024, 2, false)],
-  },
-  "CUDA-4": {
-    target: "cuda",
-    accept: () => mini(21, (b) => b.nbits(b.x([4, 128]), { k: 128, n: 64, block: 64 })),
-    reject: [
-      () => mini(21, (b) => b.nbits(b.x([4, 128]), { k: 128, n: 64, block: 32 })),
-      () => mini(21, (b) => b.nbits(b.x([4, 128]), { k: 128, n: 32, block: 64 })),
-      () => mini(21, (b) => b.nbits(b.x([4, 96]), { k: 96, n: 64, block: 64 })),
-      () => mini(21, (b) => b.nbits(b.x([4, 128]), { k: 128, n: 64, block: 64, bias: true })),
-    ],
   },
   "TRT-1": {
     target: "tensorrt",
@@ -165,6 +90,8 @@ export const compilers: Readonly<Record<string, MiniRule>> = {
     accept: () => attention(4),
     reject: [
       () => attention(3),
+      () => attention(4, { mask: [8, 8] }),
+      () => attention(4, { precision: true }),
       () => resize({ ...plain, mode: "cubic" }),
       () => single({ opset: 25, shape: [4] }, "Relu", () => []),
     ],
@@ -217,16 +144,6 @@ export const compilers: Readonly<Record<string, MiniRule>> = {
     reject: [
       () => mini(21, (b) => b.node("Squeeze", [b.x([1, 4, 8]), b.input("axes", "i64", [1])])),
       () => mini(21, (b) => b.multi("LayerNormalization", [b.x([4, 8]), b.floats([8])], 2)[0]!),
-    ],
-  },
-  "DML-1": {
-    target: "directml",
-    accept: () => mini(20, (b) => b.node("Reshape", [b.x([4, 8]), b.longs([32])])),
-    reject: [
-      () => mini(21, (b) => b.node("Reshape", [b.x([4, 8]), b.longs([32])])),
-      () => mini(20, (b) => b.node("Resize", [b.x([1, 4, 8, 8]), null, b.input("scales", "f32", [4])])),
-      () => mini(20, (b) => b.nbits(b.x([4, 48]), { k: 48, n: 8, block: 32 })),
-      () => mini(20, (b) => b.nbits(b.x([4, 64]), { k: 64, n: 8, block: 32, bias: true })),
     ],
   },
   "WGPU-1": {

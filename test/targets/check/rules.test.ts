@@ -7,13 +7,14 @@ import type { CheckFinding } from "../../../src/targets/check/types.ts";
 import { target, targets } from "../../../src/targets/index.ts";
 import { type Lab, type MiniRule, openLab } from "./lab.ts";
 import { compilers } from "./minis-compilers.ts";
+import { gpus } from "./minis-gpu.ts";
 import { npus } from "./minis-npu.ts";
 import { runnable } from "./minis-runnable.ts";
 
 /** Rules about files, whose graphs cannot be broken: `files.test.ts` has theirs. */
 const OF_FILES = ["GEN-2"];
 
-const minis = Object.entries({ ...runnable, ...compilers, ...npus }).map(([title, row]) => ({
+const minis = Object.entries({ ...runnable, ...compilers, ...gpus, ...npus }).map(([title, row]) => ({
   title,
   id: title.split(",")[0]!,
   row,

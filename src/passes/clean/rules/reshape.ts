@@ -62,6 +62,25 @@ const constantTarget: Rule = {
   },
 };
 
+/** Every Shape of a whole tensor by the lengths it measures, in graph order, and the place of every node. */
+function measuredLengths(c: RewriteContext): {
+  readonly by: ReadonlyMap<string, readonly Node[]>;
+  readonly place: ReadonlyMap<Node, number>;
+} {
+  const by = new Map<string, Node[]>();
+  const place = new Map<Node, number>();
+  for (const node of c.graph.nodes()) {
+    place.set(node, place.size);
+    if (node.op !== "Shape" || node.domain !== "" || node.attrs.size > 0) continue;
+    const key = c.shape(node.inputs[0])?.join();
+    if (key === undefined) continue;
+    const list = by.get(key);
+    if (list === undefined) by.set(key, [node]);
+    else list.push(node);
+  }
+  return { by, place };
+}
+
 /**
  * A computed target that is the shape of another value whose shape is read anyway: that one serves, and the arithmetic
  * goes. The other value has to come first, or the graph would turn in a circle.
@@ -74,10 +93,10 @@ const likeAnother: Rule = {
     if (made === undefined || made.op === "Shape") return false;
     const to = c.shape(node.outputs[0]);
     if (to === null) return false;
-    for (const earlier of c.graph.nodes()) {
-      if (earlier === node) return false;
-      if (earlier.op !== "Shape" || earlier.domain !== "" || earlier.attrs.size > 0) continue;
-      if (!sameShape(c.shape(earlier.inputs[0]), to) || c.isClaimed(earlier)) continue;
+    const { by, place } = c.once(measuredLengths);
+    for (const earlier of by.get(to.join()) ?? []) {
+      if (place.get(earlier)! > place.get(node)!) return false;
+      if (c.isClaimed(earlier)) continue;
       if (!c.claim(node)) return false;
       c.patch.replace(node, { inputs: [node.inputs[0]!, earlier.outputs[0]!] });
       return true;

@@ -1,5 +1,7 @@
 import { intsAttr } from "../../../ir/graph.ts";
+import { axisOrder } from "../../../ir/ops/einsum.ts";
 import { permOf } from "../../../ir/pattern/checks.ts";
+import { stringOr } from "../../../ir/pattern/constant.ts";
 import { i64Tensor } from "../../../ir/tensor.ts";
 import type { Rule } from "../../rewrite.ts";
 import { reshapeTarget } from "./reshape.ts";
@@ -54,4 +56,18 @@ const asReshape: Rule = {
   },
 };
 
-export const transposeRules: readonly Rule[] = [noop, chain, asReshape];
+/** An Einsum of one operand that sums nothing is a Transpose, which every runtime has and other rules understand. */
+const einsum: Rule = {
+  name: "einsum-as-transpose",
+  ops: ["Einsum"],
+  apply(c, node) {
+    const rank = c.shape(node.inputs[0])?.length;
+    if (node.inputs.length !== 1 || rank === undefined) return false;
+    const order = axisOrder(stringOr(node, "equation", ""), rank);
+    if (order === null || !c.claim(node)) return false;
+    c.patch.replace(node, { op: "Transpose", attrs: new Map([["perm", intsAttr(order)]]) });
+    return true;
+  },
+};
+
+export const transposeRules: readonly Rule[] = [einsum, noop, chain, asReshape];

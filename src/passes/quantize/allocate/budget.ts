@@ -15,7 +15,7 @@ export interface Budget {
   readonly averageBits?: number;
   /** The same with every weight counted as often as it is multiplied. */
   readonly flopBits?: number;
-  /** Estimated milliseconds of one run on one core, or a percentage of those before. */
+  /** Estimated milliseconds of one run on the target's machine, or a percentage of those before. */
   readonly latency?: number | string;
 }
 
@@ -23,6 +23,8 @@ export interface Budget {
 export interface Price {
   readonly limit: number;
   readonly unit: string;
+  /** Of a budget of time: milliseconds of one run before, and those of what is not allocated. */
+  readonly estimate?: { readonly before: number; readonly rest: number };
   cost(c: Candidates, option: Candidate): number;
 }
 

@@ -35,13 +35,18 @@ export function explain(c: Choosing, chosen: Chosen, ctx: PassContext): void {
 export function summarise(c: Choosing, chosen: Chosen, ctx: PassContext): void {
   const content = chosen.content === null ? "" : `, ${round(chosen.content)} dB of what the condition does`;
   const bytes = c.weights.reduce((n, w, i) => n + w.options[chosen.picks[i]!]!.bytes, 0);
+  const { estimate } = c.price;
+  const time =
+    estimate === undefined
+      ? ""
+      : `, estimated at ${(estimate.rest + chosen.cost).toPrecision(4)} of ${estimate.before.toPrecision(4)} ms`;
   const elements = c.weights.reduce((n, w) => n + w.elements, 0);
   ctx.decide({
     node: "",
     kind: "applied",
     rule: "allocation",
     why:
-      `${round(chosen.quality)} dB mean${content}, measured together at ${round((8 * bytes) / elements, 3)} bits a weight; ` +
+      `${round(chosen.quality)} dB mean${content}, measured together at ${round((8 * bytes) / elements, 3)} bits a weight${time}; ` +
       `summed noises predicted ${round(chosen.predicted)} dB for ${round(chosen.measured)} dB of the objective (content share ${chosen.mix}); ` +
       `${chosen.tried} neighbours measured, ${round(chosen.gained)} dB gained; ` +
       `${chosen.price.toPrecision(3)} dB for one more of the budget's ${c.price.unit}`,

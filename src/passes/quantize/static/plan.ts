@@ -4,6 +4,7 @@ import type { InferredShapes } from "../../../ir/infer.ts";
 import type { Tensor, TensorReader } from "../../../ir/tensor.ts";
 import type { SaturationRule } from "../../../numeric/quantize/saturation.ts";
 import { asF32 } from "../../../runtime/kernels/elements.ts";
+import type { IntegerSupport } from "../../../targets/target.ts";
 import type { RestStatistics } from "./first-token.ts";
 import { type Fold, findFold } from "./fold.ts";
 import { type Granularity, type GridSettings, type Quantizer, quantizerOf } from "./grids.ts";
@@ -11,7 +12,6 @@ import { interleaveOf, unionOf } from "./interleave.ts";
 import { channelSources } from "./segments.ts";
 import type { Site, StaticLayer } from "./sites.ts";
 import { chooseSmoothing, type Smoothing } from "./smooth.ts";
-import type { IntegerSupport } from "../../../targets/target.ts";
 import { fitBlocks, fitWeight, inputEnergy, oneScale, type WeightFit } from "./weights.ts";
 
 /** How finely the inputs and outputs of convolutions are gridded. */

@@ -1,42 +1,17 @@
 import { cloneModel } from "../../../ir/clone.ts";
-import type { Graph, Model, Node } from "../../../ir/graph.ts";
-import { type DimBindings, nodeCost } from "../../../ir/ops/queries.ts";
-import { tensorBytes } from "../../../ir/tensor.ts";
+import type { Model } from "../../../ir/graph.ts";
 import { modelBytes } from "../../../ir/weights.ts";
-import { integerGain } from "../../../targets/cost/integer.ts";
+import { basisOf } from "../../../targets/cost/basis.ts";
 import type { PassContext } from "../../pass.ts";
 import { recordedLengths } from "../../recorded-lengths.ts";
 import { apply, type Setup } from "./apply.ts";
 import { type Candidate, type Choice, chooseSites, spreadCalls } from "./damage.ts";
+import { siteGain } from "./gain.ts";
 import type { QuantizeStaticOptions } from "./options.ts";
 import type { SitePlan } from "./plan.ts";
-import type { Site } from "./sites.ts";
 
 /** Models above this are not measured layer by layer: every trial loads a session. */
 const TRIAL_BYTES = 256 << 20;
-
-function constantBytes(graph: Graph, node: Node): number {
-  return node.inputs.reduce((n, id) => {
-    const t = graph.constant(id);
-    return t === null ? n : n + tensorBytes(t);
-  }, 0);
-}
-
-/** Estimated seconds a site saves in 8 bits at the lengths of the calibration; `null` when shapes are open. */
-function gainOf(site: Site, ctx: PassContext, lengths: DimBindings): number | null {
-  let flops = 0;
-  let quantized = 0;
-  let dequantized = 0;
-  for (const l of site.layers) {
-    const cost = nodeCost(l.node, ctx.shapes(), lengths);
-    if (cost === null) return null;
-    flops += cost.flops;
-    // What the node reads beside its constants is the activation.
-    quantized = (cost.bytesRead - constantBytes(ctx.model.graph, l.node)) / 4;
-    if (site.kind === "conv") dequantized += cost.bytesWritten / 4;
-  }
-  return integerGain({ flops, quantized, dequantized });
-}
 
 function db(v: number): number {
   return Math.round(v * 100) / 100;
@@ -53,9 +28,9 @@ export async function select(
   const lengths = recordedLengths(ctx);
   const worth: { plan: SitePlan; gain: number }[] = [];
   for (const plan of plans) {
-    // The cost table is that of operators on integers.
-    const gain = setup.spelling.qdq === null ? gainOf(plan.site, ctx, lengths) : null;
-    if (gain !== null && gain <= 0 && o.faster)
+    const gain = siteGain(plan.site, ctx, { spelling: setup.spelling, lengths });
+    // Where Q/DQ are types, peaks say how much is saved, not that nothing is.
+    if (setup.spelling.qdq === null && gain !== null && gain <= 0 && o.faster)
       for (const l of plan.layers)
         ctx.decide({
           node: l.layer.name,
@@ -80,6 +55,14 @@ export async function select(
     apply(trial, of, setup);
     return trial;
   };
+  const machine = ctx.target?.machine;
+  if (machine !== undefined)
+    ctx.decide({
+      node: "",
+      kind: "applied",
+      rule: "estimate",
+      why: `damage is weighed against the time that layers are estimated to save: ${basisOf(machine, [])}`,
+    });
   const calls = spreadCalls(oracle.calls.length);
   const candidates: Candidate[] = [];
   for (const { plan, gain } of worth)

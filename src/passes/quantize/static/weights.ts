@@ -1,14 +1,14 @@
 import { miniRounder } from "../../../numeric/minifloat.ts";
+import { powerOfTwoAbove } from "../../../numeric/quantize/activation.ts";
+import { expandBlocks } from "../../../numeric/quantize/expanded.ts";
 import { F8_MAX } from "../../../numeric/quantize/float-grid.ts";
 import {
   exactScale,
   pairsHold,
-  SMALLEST_SCALE,
   type SaturationRule,
+  SMALLEST_SCALE,
 } from "../../../numeric/quantize/saturation.ts";
-import { expandBlocks } from "../../../numeric/quantize/expanded.ts";
 import { splitAxis } from "../../../runtime/kernels/kernel.ts";
-import { powerOfTwoAbove } from "../../../numeric/quantize/activation.ts";
 import type { IntegerSupport } from "../../../targets/target.ts";
 import type { StaticLayer } from "./sites.ts";
 

@@ -2,6 +2,7 @@ import { type Attr, intAttr, type ValueId } from "../../../ir/graph.ts";
 import { f32Tensor } from "../../../ir/tensor.ts";
 import { powerOfTwoAbove } from "../../../numeric/quantize/activation.ts";
 import { quantizeScaled } from "../../../runtime/kernels/quantize-scaled.ts";
+import { transposeTensor } from "../../../runtime/kernels/transpose.ts";
 import {
   type ActivationBits,
   biasTensor,
@@ -12,13 +13,12 @@ import {
   type TensorGrid,
   zeroPoint,
 } from "../../../targets/lower/qdq.ts";
-import { transposeTensor } from "../../../runtime/kernels/transpose.ts";
 import { dequantizeExpanded } from "../../../targets/lower/weight-expanded.ts";
+import type { IntegerSupport } from "../../../targets/target.ts";
 import type { Profile } from "./clock.ts";
 import { restOf, type StoredWeight, withFirst } from "./first-token.ts";
 import type { Quantizer } from "./grids.ts";
 import type { TimeForm } from "./options.ts";
-import type { IntegerSupport } from "../../../targets/target.ts";
 import type { LayerPlan, SitePlan } from "./plan.ts";
 import { biasBehind } from "./results.ts";
 import { oneScale } from "./weights.ts";

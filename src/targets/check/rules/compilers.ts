@@ -28,8 +28,14 @@ export const compilerRules: readonly Rule[] = [
     runtime: "onnxruntime 1.30 WebGPU provider",
     confirmed: false,
     of: (t) =>
-      t.limits.shaders === undefined ? null : { ...t.limits.shaders, noKernel: t.limits.noKernel ?? [] },
-    *find(view, { splitOutputs, resize, noKernel, packedAttention: packed }) {
+      t.limits.shaders === undefined
+        ? null
+        : {
+            ...t.limits.shaders,
+            noKernel: t.limits.noKernel ?? [],
+            packed: t.limits.packedAttention !== false,
+          },
+    *find(view, { splitOutputs, resize, noKernel, packed }) {
       for (const node of view.nodes) {
         if (noKernel.includes(opKey(node)))
           yield { node, why: `there is no kernel for ${opKey(node)}`, places: "leaves" };

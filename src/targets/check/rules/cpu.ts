@@ -1,6 +1,6 @@
 import type { Node, ValueId } from "../../../ir/graph.ts";
 import { LARGEST_PAIR } from "../../../numeric/quantize/saturation.ts";
-import { packedAttention } from "../forms.ts";
+import { packedAttention, placed } from "../forms.ts";
 import { dequantized, gridType, isClosed, isDequantize, isQuantize, quantizers } from "../pairs.ts";
 import { defineRule, type Finding, type Rule } from "../types.ts";
 import { type CheckView, opKey } from "../view.ts";
@@ -197,8 +197,12 @@ export const cpuRules: readonly Rule[] = [
     of: (t) =>
       t.limits.noKernelTypes === undefined
         ? null
-        : { types: t.limits.noKernelTypes, operators: t.limits.noKernel ?? [] },
-    *find(view, { types, operators }) {
+        : {
+            types: t.limits.noKernelTypes,
+            operators: t.limits.noKernel ?? [],
+            packed: t.limits.packedAttention !== false,
+          },
+    *find(view, { types, operators, packed }) {
       const moves = new Set([
         "Cast",
         "Identity",
@@ -222,7 +226,7 @@ export const cpuRules: readonly Rule[] = [
         if (type !== undefined)
           yield { node, why: `there is no kernel for ${opKey(node)} of ${type}`, places: "leaves" };
       }
-      for (const p of packedAttention(view)) yield { ...p, places: "leaves" };
+      if (!packed) yield* placed(packedAttention(view), "leaves");
     },
   }),
   defineRule({

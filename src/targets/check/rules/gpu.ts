@@ -1,6 +1,6 @@
 import { opSpec } from "../../../ir/ops/index.ts";
-import { groupProblem } from "../../fused-shapes.ts";
-import { attentionProblems, packedProblems, placed, resizeProblems } from "../forms.ts";
+import { groupProblem, splitGeluProblem } from "../../fused-shapes.ts";
+import { attentionProblems, packedForms, packedProblems, placed, resizeProblems } from "../forms.ts";
 import { dequantized, isDequantize, isQuantize } from "../pairs.ts";
 import { defineRule, type Finding, type Rule } from "../types.ts";
 import { opKey } from "../view.ts";
@@ -41,26 +41,21 @@ export const gpuRules: readonly Rule[] = [
     severity: "reject",
     capability: "limits.fusedShapes",
     claim:
-      "GroupNorm has the layout, the type of gamma and beta and the channels per group its kernel takes; BiasSplitGelu has a width with a kernel",
+      "GroupNorm has the layout, the type and number of gammas and betas and the channels per group that are taken; BiasSplitGelu has three axes and a width with a kernel",
     source: SOURCE,
     runtime: CUDA,
     confirmed: false,
     of: (t) => t.limits.fusedShapes,
     *find(view, limits) {
-      const { channelsLast, parameters, splitGeluWidths } = limits;
+      const { channelsLast, parameters, parametersPerGroup, splitGeluWidths } = limits;
       for (const node of view.nodes) {
         const key = opKey(node);
         const shape = view.shape(node.inputs[0]);
         const last = shape?.[shape.length - 1];
-        if (
-          key === "com.microsoft:BiasSplitGelu" &&
-          typeof last === "number" &&
-          splitGeluWidths?.includes(last) === false
-        )
-          yield {
-            node,
-            why: `BiasSplitGelu is ${last} wide, kernels exist for ${splitGeluWidths.join(", ")}`,
-          };
+        if (key === "com.microsoft:BiasSplitGelu") {
+          const why = splitGeluProblem(splitGeluWidths ?? null, { rank: shape?.length, width: last });
+          if (why !== null) yield { node, why };
+        }
         if (key !== "com.microsoft:GroupNorm" && key !== "com.microsoft:SkipGroupNorm") continue;
         if (channelsLast && view.int(node, "channels_last", 1) === 0)
           yield { node, why: `${node.op} has its channels first` };
@@ -69,6 +64,11 @@ export const gpuRules: readonly Rule[] = [
           yield { node, why: `gamma and beta are ${types.join(" and ")}, the kernel reads ${parameters}` };
         const channels = view.shape(node.inputs[1])?.[0];
         const groups = view.int(node, "groups", 0);
+        if (parametersPerGroup && typeof channels === "number" && channels !== groups)
+          yield {
+            node,
+            why: `it has ${channels} gammas, the importer reads one for each of ${groups} groups`,
+          };
         const why =
           typeof channels === "number"
             ? groupProblem(limits, { rank: shape?.length, channels, groups })
@@ -100,6 +100,18 @@ export const gpuRules: readonly Rule[] = [
     confirmed: false,
     of: (t) => t.limits.packedProducts,
     find: packedProblems,
+  }),
+  defineRule({
+    id: "CUDA-5",
+    severity: "reject",
+    capability: "packedAttention",
+    claim:
+      "packed queries, keys and values are [batch, tokens, heads, 3, width], packed keys and values [batch, tokens, heads, 2, width] as wide as the query's heads, without past, these without bias",
+    source: "onnxruntime source, multihead_attention_helper.h",
+    runtime: CUDA,
+    confirmed: false,
+    of: (t) => t.packedAttention,
+    find: packedForms,
   }),
   defineRule({
     id: "DML-1",

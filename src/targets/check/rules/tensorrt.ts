@@ -165,7 +165,7 @@ export const tensorrtRules: readonly Rule[] = [
     severity: "reject",
     capability: "limits.importer",
     claim:
-      "Attention is four-dimensional without past, softcap and second outputs; Resize is nearest or linear, without antialias; the opset is one the importer knows",
+      "Attention and its mask are four-dimensional, without past, softcap, softmax_precision and second outputs; Resize is nearest or linear, without antialias; the opset is one the importer knows",
     source: IMPORTER,
     runtime: VERSION,
     confirmed: false,
@@ -180,6 +180,10 @@ export const tensorrtRules: readonly Rule[] = [
         const rank = view.shape(node.inputs[0])?.length;
         if (rank !== undefined && rank !== attentionRank)
           yield bad(`has inputs of rank ${rank}, taken are ${attentionRank}`);
+        const mask = view.shape(node.inputs[3])?.length;
+        if (mask !== undefined && mask !== attentionRank)
+          yield bad(`has a mask of rank ${mask}, taken are ${attentionRank}`);
+        if (view.attr(node, "softmax_precision") !== undefined) yield bad("asks for a softmax_precision");
         if (node.inputs.slice(4).some((i) => i !== null)) yield bad("has a past");
         if (node.outputs.slice(1).some((o) => o !== null)) yield bad("has more than one output");
         const softcap = view.attr(node, "softcap");

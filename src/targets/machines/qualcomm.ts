@@ -1,6 +1,6 @@
-import { claims } from "./claims.ts";
-import type { Machine } from "./machine.ts";
-import type { Source } from "./target.ts";
+import { claims } from "../claims.ts";
+import type { Machine } from "../machine.ts";
+import type { Source } from "../target.ts";
 
 /** Memory both share. */
 const BANDWIDTH = 136e9;

@@ -1,0 +1,47 @@
+import type { Estimate, Report } from "../../src/index.ts";
+import { bytes, flops, percent, time } from "./format.ts";
+import { table } from "./table.ts";
+
+/** What the time goes to, most of it first. */
+function boundsText({ seconds, bounds }: Estimate): string {
+  return Object.entries(bounds)
+    .filter(([, s]) => s > 0)
+    .sort((a, b) => b[1] - a[1])
+    .map(([bound, s]) => `${bound} ${percent(s, seconds)}`)
+    .join(", ");
+}
+
+/** What an estimate comes to and what it waits for, then where it comes from. */
+export function estimateText(estimate: Estimate): string {
+  return `${time(estimate.seconds)} a run, not measured: ${boundsText(estimate)} (${estimate.basis})`;
+}
+
+/** The nodes that should take longest, with what bounds each. */
+export function slowestTable({ seconds, slowest }: Estimate): string {
+  const rows = slowest.map((n) => [
+    n.node,
+    n.op,
+    time(n.seconds),
+    percent(n.seconds, seconds),
+    n.bound,
+    bytes(n.bytes),
+    n.flops === 0 ? "–" : flops(n.flops),
+    n.dtype ?? "",
+  ]);
+  const head = ["slowest by estimate", "operator", "time", "share", "bound by", "moves", "computes", "in"];
+  const align = ["left", "left", "right", "right", "left", "right", "right", "left"] as const;
+  return table(head, rows, align);
+}
+
+/** What the largest component of every build should take, beside where each estimate comes from. */
+export function estimateTable(report: Report): string[] {
+  const rows = Object.entries(report.targets).flatMap(([id, t]) => {
+    const { name, estimate } = t.components.reduce((x, y) => (y.bytes.before > x.bytes.before ? y : x));
+    if (estimate === null) return [];
+    return [[id, name, time(estimate.seconds), boundsText(estimate), estimate.basis]];
+  });
+  if (rows.length === 0) return [];
+  const head = ["target", "component", "a run, estimated", "waits for", "basis"];
+  const align = ["left", "left", "right", "left", "left"] as const;
+  return ["", table(head, rows, align, process.stderr)];
+}
