@@ -20,7 +20,7 @@ import { definePass, type PassContext } from "../pass.ts";
 type Missing = keyof typeof PARTS;
 
 /** Whether a target lacks an operator and has what it can be written with. */
-export function writesOut(target: Target, op: string): op is Missing {
+function writesOut(target: Target, op: string): op is Missing {
   const { operators } = target.limits;
   if (operators === undefined || !(op in PARTS) || takes(operators, { domain: "", op })) return false;
   return PARTS[op as Missing].every((part) => takes(operators, { domain: "", op: part }));
@@ -56,16 +56,17 @@ export const spellLookups = definePass<Record<string, never>>({
   family: "legalise",
   summary:
     "Writes lookups, repetitions and comparisons in arithmetic where the target has no operators for them",
-  doc: `A Gather of rows becomes a product with a matrix of one hit per row: positions are compared with every row's number
-by differences, and the hit is divided by the number of hits, so that a position that no row has gives NaN and not
-something plausible. Positions below zero count from the end, as they do in Gather. A Gather of constant positions that
-follow each other becomes a Slice. Expand of floats becomes a product with ones, of integers a Concat of copies, and a comparison that is converted to
-numbers becomes Ceil of a clipped difference. All of it gives the same numbers to the bit, but for the sign of zeros and
-for NaN in what is compared.
+  doc: `A Gather of rows becomes a product with a matrix of one hit per row: positions are compared with every row's number by
+differences, and the hit is divided by the number of hits, so that a position that no row has gives NaN and not
+something plausible. Positions below zero count from the end, as they do in Gather. A Gather of constant positions
+that follow each other becomes a Slice. Expand of floats becomes a product with ones, of integers a Concat of copies,
+and a comparison that is converted to numbers becomes Ceil of a clipped difference. All of it gives the same numbers
+to the bit, but for the sign of zeros and for NaN in what is compared.
 
-Left alone, with the reason: tables of more than ${MOST_ROWS} rows, since processors that compute in half precision could
-not tell their numbers apart; tables with infinite numbers and tables of integers; more than a few copies of integers; lengths that are not known. Done for targets whose
-list of operators lacks one of these and has what it is made of, after weights have their format: a table is no layer.`,
+Left alone, with the reason: tables of more than ${MOST_ROWS} rows, since processors that compute in half precision
+could not tell their numbers apart; tables with infinite numbers and tables of integers; more than a few copies of
+integers; lengths that are not known. Done for targets whose list of operators lacks one of these and has what it is
+made of, after weights have their format: a table is no layer.`,
   effect: "exact",
   options: { type: "object", additionalProperties: false, properties: {} },
   version: 1,
