@@ -20,7 +20,7 @@ import { definePass, type PassContext } from "../pass.ts";
 type Missing = keyof typeof PARTS;
 
 /** Whether a target lacks an operator and has what it can be written with. */
-export function writesOut(target: Target, op: string): op is Missing {
+function writesOut(target: Target, op: string): op is Missing {
   const { operators } = target.limits;
   if (operators === undefined || !(op in PARTS) || takes(operators, { domain: "", op })) return false;
   return PARTS[op as Missing].every((part) => takes(operators, { domain: "", op: part }));
