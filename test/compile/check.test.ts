@@ -42,7 +42,7 @@ it("builds for every target, each accepted by its checker, and reports what leav
   }
   expect(report.diagnostics.map((d) => d.code)).not.toContain("TARGET_REJECTS");
   const away = report.targets["coreml"]!.leavesAccelerator!.map((n) => n.op);
-  expect(away).toEqual(expect.arrayContaining(["Sin", "Cos"]));
+  expect([...new Set(away)].sort()).toEqual(["Cos", "Sin"]);
   expect(report.targets["cpu-x64"]!.leavesAccelerator).toEqual([]);
 
   const written = JSON.parse(readFileSync(join(out, "report.json"), "utf8")) as Report;
