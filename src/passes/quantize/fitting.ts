@@ -8,7 +8,14 @@ import { fittable, type WeightFit } from "../../targets/lower/weights.ts";
 import type { PassContext } from "../pass.ts";
 import { gramRequest, inputsOf, type LayerInputs } from "./grams.ts";
 import { type LayerBias, layerBias } from "./layer-bias.ts";
-import { type Choice, formatsOf, isLifted, type QuantizeWeightsOptions, type Shared } from "./plan.ts";
+import {
+  type Choice,
+  formatsOf,
+  isLifted,
+  type QuantizeWeightsOptions,
+  type Shared,
+  supportOf,
+} from "./plan.ts";
 
 /** Share of the mean diagonal added to Gram matrices, GPTQ's usual 1 %. */
 const DAMP = 0.01;
@@ -148,7 +155,8 @@ export function fittingOf(
     return PLAIN;
   }
   const base = { damp: DAMP, actOrder: o.actOrder, rounds: ROUNDS, rank: o.lowRank, sparse };
-  if (o.method === "hqq" && o.symmetric) {
+  const centred = s.format !== "f32" && supportOf(ctx.target, s.format).symmetricOnly === true;
+  if (o.method === "hqq" && (o.symmetric || centred)) {
     fallBack("HQQ chooses zero points, and symmetric grids have none to choose");
     return without(base);
   }

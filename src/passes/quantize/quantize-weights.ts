@@ -245,7 +245,8 @@ format falls back to the one its descriptor names, and the report says so.`,
       });
       o = replaceFormat(o, format, "w8");
     }
-    if (support.symmetricOnly === true && !o.symmetric) {
+    const centred = [...formatsOf(o)].some((f) => supportOf(ctx.target, f).symmetricOnly === true);
+    if (centred && !o.symmetric) {
       ctx.decide({
         node: "",
         kind: "downgraded",
@@ -254,7 +255,7 @@ format falls back to the one its descriptor names, and the report says so.`,
         from: "asymmetric",
         to: "symmetric",
       });
-      o = { ...o, symmetric: true };
+      o = { ...o, symmetric: support.symmetricOnly === true };
     }
     if (o.sequential > stagesAsked(o)) {
       const why = "the runtime here has no kernel for 4-bit floats, so nothing can be observed behind them";

@@ -97,7 +97,7 @@ function spell(
   const grid: WeightGrid = {
     bits,
     block: bits === 8 ? Math.max(o.block, 128) : o.block,
-    symmetric: o.symmetric,
+    symmetric: o.symmetric || support.symmetricOnly === true,
     search: o.search,
     fit: fitting.fit,
   };

@@ -15,10 +15,18 @@ beforeAll(async () => {
 const allocated = (options: Parameters<typeof allocatedFor>[0], id: string | null = "cpu-x64") =>
   allocatedFor(options, { target: id === null ? null : target(id), oracle });
 
+const MS = { s: 1e3, ms: 1, µs: 1e-3, ns: 1e-6 } as const;
+
+/** Milliseconds that a text such as `11.8 µs` stands for. */
+function milliseconds(text: string): number {
+  const [value, unit] = text.split(" ");
+  return Number(value) * MS[unit as keyof typeof MS];
+}
+
 /** Estimated milliseconds of the form a line took. */
 function taken(d: Decision): number {
-  const found = new RegExp(`(?:alone: |, )${d.to} \\d+ bytes ([\\d.e-]+) ms`).exec(d.why!);
-  return Number(found![1]);
+  const found = new RegExp(`(?:alone: |, )${d.to} \\d+ bytes ([\\d.]+ [mµn]?s) `).exec(d.why!);
+  return milliseconds(found![1]!);
 }
 
 describe("allocate-bits under a budget of latency", () => {
@@ -76,10 +84,10 @@ describe("allocate-bits under a budget of latency", () => {
 describe("the same budget on machines of other targets", () => {
   const FORMATS = ["w4", "w8", "f16", "a8w8"] as const;
   const total = (built: Awaited<ReturnType<typeof allocated>>): number[] =>
-    /estimated at ([\d.e-]+) of ([\d.e-]+) ms/
+    /estimated at ([\d.]+ [mµn]?s) of ([\d.]+ [mµn]?s)/
       .exec(built.decisions.find((d) => d.rule === "allocation")!.why!)!
       .slice(1)
-      .map(Number);
+      .map(milliseconds);
 
   it.each([
     ["tensorrt", ["100%", "99%", "98.5%", "98%"], ["w4"]],
@@ -112,8 +120,13 @@ describe("the same budget on machines of other targets", () => {
     const { decisions } = await allocated({ formats: FORMATS, budget: { latency: "99%" } }, "tensorrt");
     expect(decisions.find((d) => d.rule === "estimate")).toMatchObject({
       kind: "applied",
-      why: expect.stringMatching(/ms now and may take .* roofline of an H100 SXM: published peaks/),
+      why: expect.stringMatching(/µs now and may take .* µs.* roofline of an H100 SXM: published peaks/),
     });
+    const { graph } = (await allocated({ formats: FORMATS, budget: { latency: "98%" } }, "tensorrt")).model;
+    const widened = [...graph.nodes()].filter((n) => n.op === "DequantizeLinear");
+    expect(widened.length).toBeGreaterThan(0);
+    // The target takes zero points of 0 only, whatever the format that weights have by default.
+    for (const n of widened) expect(n.inputs[2] ?? null).toBeNull();
     const { machine, ...rest } = target("tensorrt");
     const slow: Target = { ...rest, machine: { ...machine!, flops: { i8: 1e12 } } };
     const blind = await allocatedFor(

@@ -1,4 +1,5 @@
 import { tensorBytes } from "../../../ir/tensor.ts";
+import { timeText } from "../../../targets/cost/time.ts";
 import type { PassContext } from "../../pass.ts";
 import { additivity } from "./additivity.ts";
 import type { Choosing, Chosen } from "./choose.ts";
@@ -11,7 +12,7 @@ export function explain(c: Choosing, chosen: Chosen, ctx: PassContext): void {
   for (const [i, w] of c.weights.entries()) {
     const lines = w.options.map((o, k) => {
       const db = round(metricDb(c.bench, c.damages[i]![k]!, "quality")!);
-      const time = c.price.unit === "ms" ? ` ${c.price.cost(w, o).toPrecision(3)} ms` : "";
+      const time = c.price.unit === "ms" ? ` ${timeText(c.price.cost(w, o) / 1e3, 3)}` : "";
       return `${o.format} ${o.bytes} bytes${time} ${db} dB`;
     });
     const pick = w.options[chosen.picks[i]!]!;
@@ -39,7 +40,7 @@ export function summarise(c: Choosing, chosen: Chosen, ctx: PassContext): void {
   const time =
     estimate === undefined
       ? ""
-      : `, estimated at ${(estimate.rest + chosen.cost).toPrecision(4)} of ${estimate.before.toPrecision(4)} ms`;
+      : `, estimated at ${timeText((estimate.rest + chosen.cost) / 1e3, 4)} of ${timeText(estimate.before / 1e3, 4)}`;
   const elements = c.weights.reduce((n, w) => n + w.elements, 0);
   ctx.decide({
     node: "",

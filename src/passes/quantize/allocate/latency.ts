@@ -5,6 +5,7 @@ import { type Tensor, tensorBytes } from "../../../ir/tensor.ts";
 import { basisOf } from "../../../targets/cost/basis.ts";
 import { type LayerForm, type LayerNow, layerSeconds } from "../../../targets/cost/layer.ts";
 import { type Roofline, rooflineCost } from "../../../targets/cost/roofline.ts";
+import { timeText } from "../../../targets/cost/time.ts";
 import type { Target } from "../../../targets/target.ts";
 import type { PassContext } from "../../pass.ts";
 import { recordedLengths } from "../../recorded-lengths.ts";
@@ -55,7 +56,7 @@ function explainBasis(target: Target, now: Roofline, limit: number, ctx: PassCon
     node: "",
     kind: "applied",
     rule: "estimate",
-    why: `one run takes ${(MS * now.seconds).toPrecision(4)} ms now and may take ${limit.toPrecision(4)} ms, both estimated: ${basisOf(machine!, now.uncounted)}`,
+    why: `one run takes ${timeText(now.seconds, 4)} now and may take ${timeText(limit / MS, 4)}, both estimated: ${basisOf(machine!, now.uncounted)}`,
   });
   if (now.uncounted.length > 0)
     ctx.decide({
