@@ -19,6 +19,6 @@ export const GRAVITON3_CLAIMS: readonly Source[] = claims(
   "2026-11-26",
   {
     machine:
-      "four NEON pipes of 128 bits at 2.6 GHz: 32 operations a cycle in fp32, 128 in 8-bit dot products; matrix instructions (SMMLA) may do more and are not counted; overhead, bandwidth, conversions and all else are taken over from a measured x86-64 core",
+      "four NEON pipes of 128 bits at 2.6 GHz: 32 operations a cycle in fp32, 128 in 8-bit dot products; matrix instructions (SMMLA) may do more and are not counted; overhead, bandwidth, conversions and all else are taken over from a measured x86-64 core; figures as generally reported, not read again in the source",
   },
 );

@@ -44,6 +44,6 @@ export const X64_CLAIMS: readonly Source[] = [
   }),
   ...claims("Intel's statements on AMX and Deep Learning Boost, as reported since 2021", "2026-11-26", {
     machine:
-      "a Sapphire Rapids core does 2048 operations a cycle on 8-bit integers with AMX, and two fused multiply-adds of 512 bits: 256 operations with VNNI and 64 in fp32; 2.0 GHz is the base frequency of a Xeon Platinum 8480+; all else is taken over from the measured core",
+      "a Sapphire Rapids core does 2048 operations a cycle on 8-bit integers with AMX, and two fused multiply-adds of 512 bits: 256 operations with VNNI and 64 in fp32; 2.0 GHz is the base frequency of a Xeon Platinum 8480+; all else is taken over from the measured core; figures as generally reported, not read again in the source",
   }),
 ];
