@@ -125,16 +125,12 @@ export const cuda: Target = {
         "GroupNormalization has no kernel and is written out; com.microsoft GroupNorm has one for channels-last tensors, with SiLU; it warns that its sums are not deterministic",
       "spelling.layerNorm": "LayerNormalization has a kernel",
       "spelling.gelu": "Gelu of opset 20 and the contributed one have kernels",
-      "spelling.geglu":
-        "BiasSplitGelu adds the bias, splits, and multiplies by the erf GELU in one kernel, in fp32 inside; it exists for fp32 and fp16 of certain widths, other feed-forwards stay Split, Gelu and Mul",
       "spelling.silu": "com.microsoft QuickGelu has a kernel; alpha 1 is SiLU",
       "spelling.attention":
         "MultiHeadAttention runs flash or memory-efficient kernels by shape, type and mask",
       "spelling.rmsNorm": "the primitive chain is fused when the session is made",
       "spelling.affine": "Mul and Add by a constant per channel are elementwise kernels",
       "spelling.pointwise": "1x1 convolutions run as matrix products inside the library",
-      packedAttention:
-        "MultiHeadAttention reads [batch, tokens, heads, 3, width], and [batch, tokens, heads, 2, width] for keys and values, without a transposition in its fused fp16 kernels; onnxruntime's own optimizer packs for fp16 alone",
       integer: "QDQ selectors are registered for the CPU, DirectML and ACL providers only",
       palettes: "constant folding happens before nodes are given to a provider",
       sparsity: "no provider option reads zeros in weights",
@@ -149,5 +145,15 @@ export const cuda: Target = {
       "limits.packedProducts":
         "the fast path wants blocks of 64 or 128, outputs in multiples of 64 (4 bits) or 32 (8 bits), K a multiple of the block, no bias and no g_idx",
     }),
+    ...claims(
+      "onnxruntime source: contrib_ops/cuda/diffusion, contrib_ops/cuda/bert and multihead_attention_helper.h",
+      "2026-11-26",
+      {
+        "spelling.geglu":
+          "BiasSplitGelu adds the bias, splits, and multiplies by the erf GELU in one kernel, in fp32 inside; it exists for fp32 and fp16 of certain widths, other feed-forwards stay Split, Gelu and Mul",
+        packedAttention:
+          "MultiHeadAttention reads [batch, tokens, heads, 3, width], and [batch, tokens, heads, 2, width] for keys and values, without a transposition in its fused fp16 kernels; onnxruntime's own optimizer packs for fp16 alone",
+      },
+    ),
   ],
 };

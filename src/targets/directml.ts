@@ -121,10 +121,6 @@ export const directml: Target = {
       spelling: "LayerNormalization, Gelu, QuickGelu and MultiHeadAttention have kernels",
       "spelling.groupNorm":
         "GroupNormalization is registered under another name and written out; contributed GroupNorm has a kernel for either layout, with SiLU, and casts gamma and beta to the type of the data",
-      "spelling.geglu":
-        "BiasSplitGelu is one graph of Add, Split, erf GELU and Mul for tensors of even width",
-      packedAttention:
-        "the attention operator of DirectML reads stacked queries, keys and values, and stacked keys and values, of fp32 and fp16",
       integer:
         "Q/DQ is fused for Conv, MatMul, Add, Concat and unary operators; DynamicQuantizeMatMul has a kernel",
       palettes: "constant folding happens before nodes are given to a provider",
@@ -137,5 +133,15 @@ export const directml: Target = {
       "limits.hostArguments":
         "Resize scales and sizes must be constants; MatMulNBits wants K a multiple of the block and takes neither bias nor g_idx",
     }),
+    ...claims(
+      "onnxruntime source: DmlOperatorBiasSplitGelu.cpp and DmlOperatorMultiHeadAttention.cpp",
+      "2026-11-26",
+      {
+        "spelling.geglu":
+          "BiasSplitGelu is one graph of Add, Split, erf GELU and Mul for tensors of even width",
+        packedAttention:
+          "the attention operator of DirectML reads stacked queries, keys and values, and stacked keys and values, of fp32 and fp16",
+      },
+    ),
   ],
 };

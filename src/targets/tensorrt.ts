@@ -97,8 +97,6 @@ export const tensorrt: Target = {
       "spelling.layerNorm":
         "LayerNormalization and GroupNormalization are computed in fp32 inside; primitives in fp16 overflow",
       "spelling.pointwise": "1x1 convolutions are products inside",
-      "spelling.attention":
-        "standard Attention is imported from TensorRT 10.14 on (release notes of the parser, 2025-11); builds that earlier versions must take spell it out",
       integer:
         "int8 Q/DQ is symmetric, per tensor for activations, per channel for weights; so is fp8 (E4M3FN), from Ada (sm89) on, and one model does not mix them",
       sparsity: "kSPARSE_WEIGHTS exploits 2:4 patterns along input channels on Ampere and later",
@@ -125,8 +123,6 @@ export const tensorrt: Target = {
         "zero points must be all zero, uint8 is rejected, and DequantizeLinear takes no int32, so biases stay float",
       "limits.blockScales":
         "block scales have the rank of the weight and one blocked axis, the last or the one before; int4 weights have an even last dimension; fp4 blocks hold 16",
-      "limits.importer":
-        "Attention is imported with four-dimensional query, key, value and mask, one scale and no softmax_precision, without past, present, softcap and qk output, and is scaled by the root of its scale on either side; Resize is nearest or linear, without antialias; axes are constants",
       "limits.inputPairs":
         "conversions belong on the inputs of Conv and products and on the residual branch of Add",
     }),
@@ -135,5 +131,15 @@ export const tensorrt: Target = {
       "formats.w4": "int4 Cast, Mul and Reshape of constants fold before nodes are given to a provider",
       palettes: "constant folding happens before nodes are given to a provider",
     }),
+    ...claims(
+      "onnx-tensorrt: AttentionHelpers.cpp, operator table and release notes of 10.14",
+      "2026-11-26",
+      {
+        "spelling.attention":
+          "standard Attention is imported from TensorRT 10.14 on (release notes of the parser, 2025-11); builds that earlier versions must take spell it out",
+        "limits.importer":
+          "Attention is imported with four-dimensional query, key, value and mask, one scale and no softmax_precision, without past, present, softcap and qk output, and is scaled by the root of its scale on either side; Resize is nearest or linear, without antialias; axes are constants",
+      },
+    ),
   ],
 };
