@@ -1,12 +1,12 @@
 import { join } from "node:path";
-import type { Recipe, Report, TargetReport } from "../../src/index.ts";
-import { build } from "../lib/build.ts";
+import type { Recipe, TargetReport } from "../../src/index.ts";
+import { compileWith, reportIn } from "../lib/build.ts";
 import type { BenchCase, BenchContext, Check } from "../lib/case.ts";
 import type { Cell } from "../lib/table.ts";
 import { TRAINED, type Trained } from "./shapes.ts";
 
 /** What one trajectory is: as much as tells formats apart. */
-const STEPS = 6;
+const STEPS = 4;
 const SAMPLES = 4;
 
 type Passes = NonNullable<Recipe["passes"]>;
@@ -48,10 +48,6 @@ const BUILDS: readonly Formats[] = [
     targets: { "qnn-htp": { label: "a8w8", least: 25 } },
   },
   {
-    recipe: recipeOf(everywhere({ bits: 8, time: "graphs" })),
-    targets: { "qnn-htp": { label: "a8w8, a graph per bucket", least: 25 } },
-  },
-  {
     recipe: recipeOf(everywhere()),
     targets: {
       "qnn-htp": { label: "a16w8", least: 40 },
@@ -82,10 +78,10 @@ async function judged(context: BenchContext, t: Trained, f: Formats, k: number) 
   const out = context.scratch.fresh(`${t.name}-formats-${k}`);
   const target = Object.keys(f.targets).join(",");
   const source = join(context.models, t.name);
-  const made = await build({ source, out, recipe: f.recipe, target, verify: true, extra: ["--json"] });
+  const { command } = await compileWith({ source, out, recipe: f.recipe, target, verify: true });
+  const report = reportIn(out);
   context.scratch.drop(out);
-  const { report } = JSON.parse(made.measured.stdout) as { readonly report: Report };
-  return { report, command: made.command };
+  return { report, command };
 }
 
 function rowOf(t: Trained, id: string, r: TargetReport, label: string): Cell[] {
