@@ -19,7 +19,12 @@ export const webgpu: Target = {
   shapes: { static: false, maxRank: 8 },
   formats: {
     f32: { gemm: "float", conv: "float" },
-    f16: { gemm: "float", conv: "float", use: "compute" },
+    f16: {
+      gemm: "float",
+      conv: "float",
+      use: "compute",
+      note: "products and convolutions are summed in half precision, which figures taken on a processor do not show; exclude of convert-float keeps them in fp32",
+    },
     bf16: { gemm: null, conv: null, fallback: "f16", why: "shaders have no bfloat16 type" },
     w8: {
       gemm: "matmul-nbits",

@@ -74,10 +74,12 @@ function compute(graph: Graph, ctx: PassContext, type: HalfType, exclude: RegExp
   }
   const made = applyHalf(flow, (n) => islands.has(n) || flow.constantNodes.has(n), rules, type);
   const joined = joinCasts(graph, type);
+  const note = ctx.target?.formats[type]?.note;
   ctx.decide({
     node: "",
     kind: "applied",
     rule: `${type}-compute`,
+    ...(note !== undefined && { why: note }),
     from: "f32",
     to: type,
     count: made.nodes,

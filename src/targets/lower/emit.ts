@@ -13,8 +13,8 @@ import type { InferredShapes } from "../../ir/infer.ts";
 import type { PatchBuilder } from "../../ir/patch.ts";
 import { f32Tensor, i64Tensor } from "../../ir/tensor.ts";
 import type { Dim } from "../../ir/types.ts";
-import type { Target } from "../target.ts";
 import { castTensor } from "../../runtime/kernels/cast.ts";
+import type { Target } from "../target.ts";
 
 /** Writes primitive operators in the form the model's opset wants; names derive from the node that is replaced. */
 export class Emit {

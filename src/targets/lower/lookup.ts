@@ -1,5 +1,5 @@
-import { DTYPES, dtypeOf, elementCount, isFloat } from "../../ir/dtype.ts";
 import { numbersOf } from "../../ir/constants.ts";
+import { DTYPES, dtypeOf, elementCount, isFloat } from "../../ir/dtype.ts";
 import { intAttr, type ValueId } from "../../ir/graph.ts";
 import { f32Tensor, inlineTensor, type Tensor } from "../../ir/tensor.ts";
 import { reshapeTensor } from "../../runtime/kernels/reshape.ts";

@@ -3,7 +3,7 @@ import type { Graph, Node } from "../../../ir/graph.ts";
 import { type DimBindings, nodeCost } from "../../../ir/ops/queries.ts";
 import { tensorBytes } from "../../../ir/tensor.ts";
 import { integerGain } from "../../../targets/cost/integer.ts";
-import { nodeEstimate, type NodeWork } from "../../../targets/cost/node.ts";
+import { type NodeWork, nodeEstimate } from "../../../targets/cost/node.ts";
 import { AVX2_CORE } from "../../../targets/machines/x64.ts";
 import type { PassContext } from "../../pass.ts";
 import type { Site } from "./sites.ts";
