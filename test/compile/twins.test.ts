@@ -126,6 +126,7 @@ describe("a build with 4-bit floats", () => {
     expect(decisions.map((d) => d.rule)).toContain("step");
     expect(decisions.map((d) => d.rule)).not.toContain("not-run");
     expect(t.fidelity!.sqnrMean).toBeGreaterThan(30);
+    expect(t.checks.flatMap((c) => c.findings).filter((f) => f.severity === "reject")).toEqual([]);
     expect(t.notes.join("\n")).toMatch(/unet: no CPU kernel for DequantizeLinear of f4e2m1.*twin/);
     const result = await selfTest(join(four, "tensorrt"));
     expect(result.passed, JSON.stringify(result)).toBe(true);

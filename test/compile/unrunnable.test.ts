@@ -1,29 +1,22 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { afterAll, expect, it } from "vitest";
-import { checkTarget, compile, readModel } from "../../src/index.ts";
+import { describe, expect, it } from "vitest";
+import { checkHere } from "../../src/compile/runnable.ts";
+import { fail } from "../../src/diagnostics/index.ts";
+import { target } from "../../src/targets/index.ts";
 
-const out = mkdtempSync(join(tmpdir(), "diffpress-unrunnable-"));
-afterAll(() => rmSync(out, { recursive: true, force: true }));
-const fixture = fileURLToPath(new URL("../../fixtures/cifar-unet", import.meta.url));
+const refused = (): Promise<never> => fail("RUNTIME_REJECTED", { where: "model.onnx", reason: "no kernel" });
 
-it("a build that no kernel here runs is written and checked, and its report says that it was not run", {
-  timeout: 300_000,
-}, async () => {
-  const { report } = await compile(fixture, {
-    out: join(out, "build"),
-    recipe: { extends: "exact", passes: ["clean", { "quantize-weights": { format: "f4" } }] },
-    targets: ["tensorrt"],
+describe("a build that no kernel here runs", () => {
+  it("is a note with the runtime's own words where it is for another device", async () => {
+    const found = await checkHere(target("tensorrt"), refused);
+    expect(found.value).toBeNull();
+    expect(found.why).toMatch(/does not run on the CPU of this machine: .*no kernel/);
   });
-  const path = join(out, "build/tensorrt/unet/model.onnx");
-  const { graph } = await readModel(path);
-  const types = [...graph.nodes()].map((n) => graph.constant(n.inputs[0])?.dtype);
-  expect(types.filter((t) => t === "f4e2m1").length).toBeGreaterThan(0);
-  const built = report.targets["tensorrt"]!;
-  expect(JSON.stringify(built)).toMatch(/does not run on the CPU of this machine/);
-  expect(built.fidelity).toBeNull();
-  const [check] = await checkTarget(path, { targets: ["tensorrt"] });
-  expect(check!.counts.reject).toBe(0);
+  it("is a failure where it is for this one", async () => {
+    await expect(checkHere(target("cpu-x64"), refused)).rejects.toMatchObject({ code: "RUNTIME_REJECTED" });
+  });
+  it("says nothing of other failures, which stay what they are", async () => {
+    const broken = () => Promise.reject(new TypeError("a bug"));
+    await expect(checkHere(target("tensorrt"), broken)).rejects.toThrow("a bug");
+    expect(await checkHere(target("tensorrt"), () => Promise.resolve(7))).toEqual({ value: 7, why: null });
+  });
 });

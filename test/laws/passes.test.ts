@@ -25,6 +25,7 @@ let threaded: Runtime;
 const references = new Map<string, ReturnType<typeof outputsOf>>();
 /** Passes that need a sampled trajectory or a fused operator to do anything, which the fixtures do not have; their own tests show them at work. */
 const NEED_MORE: readonly string[] = [
+  "pack-attention",
   "factorize-attention",
   "freeze-conditions",
   "share-bases",
