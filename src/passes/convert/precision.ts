@@ -4,6 +4,7 @@ import type { Model } from "../../ir/graph.ts";
 import { inferShapes } from "../../ir/infer.ts";
 import { hasTrait } from "../../ir/ops/index.ts";
 import { modelBytes } from "../../ir/weights.ts";
+import { ratioDb } from "../../numeric/energy.ts";
 import { basisOf } from "../../targets/cost/basis.ts";
 import { rooflineCost } from "../../targets/cost/roofline.ts";
 import { type FidelityFloor, floorText, shortfall, spreadCalls } from "../fidelity-floor.ts";
@@ -21,11 +22,20 @@ const TRIAL_BYTES = 256 << 20;
 const MEASURED_CALLS = 12;
 /** A gain of fewer dB is noise. */
 const LEAST_GAIN = 0.05;
+/** Operators that are kept at most: beyond that a graph is more Cast than half. */
+const MOST_KEPT = 6;
 
 /** A conversion that was tried. */
 interface Trial {
   readonly errors: CallErrors;
   /** Estimated seconds of a run, or where the target has no machine, nodes in fp32. */
+  readonly cost: number;
+}
+
+/** An operator: the noise per call that goes where it alone stays fp32, and the time that takes. */
+interface Operator {
+  readonly name: string;
+  readonly removes: Float64Array;
   readonly cost: number;
 }
 
@@ -41,6 +51,12 @@ function operators(model: Model, ctx: PassContext): string[] {
   return [...found];
 }
 
+/** Nodes that compute in fp32. */
+function wideNodes(model: Model): number {
+  const flow = new FloatFlow(model.graph, inferShapes(model));
+  return [...model.graph.nodes()].filter((n) => n.op !== "Cast" && flow.matters(n)).length;
+}
+
 /** A context in which a pass works on a copy and says nothing. */
 const trialContext = (ctx: PassContext, model: Model): PassContext => ({
   ...ctx,
@@ -49,10 +65,30 @@ const trialContext = (ctx: PassContext, model: Model): PassContext => ({
   decide: () => {},
 });
 
+/** Errors with less noise, where noises of operators are taken to be independent: their energies add. */
+function without(errors: CallErrors, removes: Float64Array): Pick<CallErrors, "mean" | "worst"> {
+  const { signal, noise } = errors;
+  // Rounding less cannot undo everything: a tenth is left of what measuring one alone says is gone.
+  const sqnr = Array.from(signal, (s, t) => ratioDb(s, Math.max(noise[t]! - removes[t]!, noise[t]! / 10)));
+  return { mean: sqnr.reduce((a, b) => a + b, 0) / sqnr.length, worst: Math.min(...sqnr) };
+}
+
+/** The operator that should bring a build nearest to the floor for the time it adds; `null` where none helps. */
+function mostWorth(left: readonly Operator[], errors: CallErrors, floor: FidelityFloor): Operator | null {
+  const missing = shortfall(floor, errors);
+  let best: { readonly operator: Operator; readonly worth: number } | null = null;
+  for (const operator of left) {
+    const gain = missing - shortfall(floor, without(errors, operator.removes));
+    const worth = gain / operator.cost;
+    if (gain > LEAST_GAIN && (best === null || worth > best.worth)) best = { operator, worth };
+  }
+  return best?.operator ?? null;
+}
+
 /**
  * Operators to keep in fp32 so that a half-precision build keeps a floor on the calibration trajectory, every value
- * rounded as a device would. Each operator is tried alone; those that repair most for the time they add come first, and
- * what turns out not to be needed goes again. Records what was measured and what it cost. Empty where the floor holds
+ * rounded as a device would. Each operator is tried alone; that which should repair most for the time it adds comes first,
+ * then what is left is looked at again, and what turns out not to be needed goes. Records what was measured and what it cost. Empty where the floor holds
  * anyway, and where nothing can be measured, with the reason.
  */
 export async function preciseOperators(
@@ -73,35 +109,32 @@ export async function preciseOperators(
   const attempt = async (precise: ReadonlySet<string>): Promise<Trial> => {
     const trial = cloneModel(model);
     convert(trial, trialContext(ctx, trial), precise);
-    const seconds = target === null ? null : rooflineCost(trial, target, { bindings });
-    const kept = [...trial.graph.nodes()].filter((n) => precise.has(operatorKey(n))).length;
-    return { errors: await oracle.errors(trial, calls), cost: seconds?.seconds ?? kept };
+    const estimate = target === null ? null : rooflineCost(trial, target, { bindings });
+    return { errors: await oracle.errors(trial, calls), cost: estimate?.seconds ?? wideNodes(trial) };
   };
   const half = await attempt(none);
-  const missing = shortfall(floor, half.errors);
   const chosen = new Set<string>();
   let best = half;
-  if (missing > 0) {
-    const alone: { readonly op: string; readonly worth: number }[] = [];
-    for (const op of operators(model, ctx)) {
-      const t = await attempt(new Set([op]));
-      const gain = missing - shortfall(floor, t.errors);
-      const more = Math.max(t.cost - half.cost, half.cost * 1e-3, Number.MIN_VALUE);
-      if (gain > LEAST_GAIN) alone.push({ op, worth: gain / more });
+  if (shortfall(floor, half.errors) > 0) {
+    let left: Operator[] = [];
+    for (const name of operators(model, ctx)) {
+      const { errors, cost } = await attempt(new Set([name]));
+      const removes = errors.noise.map((n, t) => half.errors.noise[t]! - n);
+      left.push({ name, removes, cost: Math.max(cost - half.cost, half.cost * 1e-3, Number.MIN_VALUE) });
     }
-    alone.sort((a, b) => b.worth - a.worth);
-    for (const { op } of alone) {
-      if (shortfall(floor, best.errors) === 0) break;
-      best = await attempt(chosen.add(op));
+    while (shortfall(floor, best.errors) > 0 && chosen.size < MOST_KEPT) {
+      const next = mostWorth(left, best.errors, floor);
+      if (next === null) break;
+      left = left.filter((o) => o !== next);
+      best = await attempt(chosen.add(next.name));
     }
     // The last one was needed, or the floor would have held before it.
-    for (const op of [...chosen].slice(0, -1)) {
+    for (const name of [...chosen].slice(0, -1)) {
       if (shortfall(floor, best.errors) > 0) break;
-      const without = new Set([...chosen].filter((o) => o !== op));
-      const t = await attempt(without);
-      if (shortfall(floor, t.errors) > 0) continue;
-      chosen.delete(op);
-      best = t;
+      const fewer = await attempt(new Set([...chosen].filter((o) => o !== name)));
+      if (shortfall(floor, fewer.errors) > 0) continue;
+      chosen.delete(name);
+      best = fewer;
     }
   }
   report({ floor, half, best, chosen }, ctx);
