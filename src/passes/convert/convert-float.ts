@@ -1,10 +1,12 @@
 import type { Graph } from "../../ir/graph.ts";
 import type { FormatSupport, HalfRules, Target } from "../../targets/target.ts";
+import { type FidelityFloor, floorOption } from "../fidelity-floor.ts";
 import { optionPattern } from "../option-pattern.ts";
 import { definePass, type PassContext } from "../pass.ts";
 import { applyHalf, joinCasts, removeIdleCasts } from "./apply-half.ts";
 import { FloatFlow } from "./flow.ts";
 import { forcedIslands, type HalfType, type IslandReason } from "./islands.ts";
+import { preciseOperators } from "./precision.ts";
 import { storeHalf } from "./storage.ts";
 import { connectedIslands, widenIslands } from "./widen.ts";
 
@@ -15,6 +17,7 @@ export interface ConvertFloatOptions {
   minElements: number;
   force: boolean;
   exclude: string | null;
+  floor: FidelityFloor | null;
 }
 
 /** Without a target: what the operators' definitions demand. */
@@ -33,6 +36,7 @@ const MIN_ELEMENTS = 1024;
 
 const WHY: Readonly<Record<IslandReason, string>> = {
   asked: "the recipe keeps it in fp32",
+  precision: "rounding it costs more than the fidelity floor allows",
   range: "a value leaves the range of the type over the trajectory",
   constant: "a constant does not fit the type",
   statistics: "sums and squares of a norm spelled in primitives need fp32",
@@ -45,7 +49,13 @@ const WHY: Readonly<Record<IslandReason, string>> = {
   between: "it lies between islands: converting it would only add casts",
 };
 
-function compute(graph: Graph, ctx: PassContext, type: HalfType, exclude: RegExp | null): void {
+/** What stays fp32 besides what has to. */
+interface Kept {
+  readonly exclude: RegExp | null;
+  readonly precise: ReadonlySet<string>;
+}
+
+function compute(graph: Graph, ctx: PassContext, type: HalfType, kept: Kept): void {
   const rules = ctx.target?.half ?? PORTABLE_RULES;
   if (ctx.ranges === null)
     ctx.decide({
@@ -57,7 +67,7 @@ function compute(graph: Graph, ctx: PassContext, type: HalfType, exclude: RegExp
   removeIdleCasts(graph, ctx.shapes());
   const flow = new FloatFlow(graph, ctx.shapes());
   rangeCoverage(flow, ctx);
-  const islands = forcedIslands(flow, { rules, type, ranges: ctx.ranges, exclude });
+  const islands = forcedIslands(flow, { rules, type, ranges: ctx.ranges, ...kept });
   widenIslands(flow, islands);
   for (const part of connectedIslands(flow, islands)) {
     const reasons = [...new Set(part.map((n) => islands.get(n.id)!))];
@@ -121,63 +131,89 @@ export function convertFloatTo(
   to: HalfType,
   graph: Graph,
   ctx: PassContext,
-  options: Partial<Omit<ConvertFloatOptions, "to">> = {},
+  options: Partial<Omit<ConvertFloatOptions, "to" | "floor">> = {},
+  precise: ReadonlySet<string> = new Set(),
 ): void {
   const support: FormatSupport | undefined = ctx.target?.formats[to];
   if (support !== undefined && support.gemm === null) {
     const other = support.fallback ?? "f32";
     const why = support.why ?? "the target does not support it";
     ctx.decide({ node: "", kind: "downgraded", rule: "float-format", why, from: to, to: other });
-    if (other === "f16" || other === "bf16") convertFloatTo(other, graph, ctx, options);
+    if (other === "f16" || other === "bf16") convertFloatTo(other, graph, ctx, options, precise);
     return;
   }
   const use = options.use ?? support?.use ?? "storage";
   if (to === "f16" && use === "compute" && refused(ctx, options.force ?? false)) return;
   const exclude = optionPattern("convert-float", "exclude", options.exclude ?? null);
-  if (use === "compute") compute(graph, ctx, to, exclude);
+  if (use === "compute") compute(graph, ctx, to, { exclude, precise });
   else storeHalf(graph, ctx, { type: to, minElements: options.minElements ?? MIN_ELEMENTS, exclude });
 }
 
-/** Whether a conversion computes in the half type on the target, so that ranges decide where it may not. */
+/** The half type a conversion computes in on the target; `null` where it only stores weights or does nothing. */
+function computedIn(to: HalfType, target: Target | null, use: "compute" | "storage" | null): HalfType | null {
+  const support = target?.formats[to];
+  if (support !== undefined && support.gemm === null) {
+    const other = support.fallback;
+    return other === "f16" || other === "bf16" ? computedIn(other, target, use) : null;
+  }
+  return (use ?? support?.use ?? "compute") === "compute" ? to : null;
+}
+
+/** Whether a conversion computes in fp16 on the target, so that ranges decide where it may not. */
 export function halfNeedsRanges(
   to: HalfType,
   target: Target | null,
   use: "compute" | "storage" | null = null,
 ): boolean {
-  const support = target?.formats[to];
-  if (support !== undefined && support.gemm === null) {
-    const other = support.fallback;
-    return (other === "f16" || other === "bf16") && halfNeedsRanges(other, target, use);
+  return computedIn(to, target, use) === "f16";
+}
+
+/** Operators that a floor keeps in fp32. */
+async function preciseFor(
+  { to, floor, ...options }: ConvertFloatOptions,
+  ctx: PassContext,
+): Promise<ReadonlySet<string>> {
+  const none: ReadonlySet<string> = new Set();
+  if (floor === null || computedIn(to, ctx.target, options.use) === null) return none;
+  if (ctx.halfUnsafe !== undefined && !options.force) return none;
+  if (computedIn(to, ctx.target, options.use) !== "f16") {
+    const why = "there is no arithmetic in bfloat16 here to measure";
+    ctx.decide({ node: "", kind: "skipped", rule: "fidelity-floor", why });
+    return none;
   }
-  return to === "f16" && (use ?? support?.use ?? "compute") === "compute";
+  return await preciseOperators(floor, ctx, (model, own, precise) =>
+    convertFloatTo(to, model.graph, own, options, precise),
+  );
 }
 
 export const convertFloat = definePass<ConvertFloatOptions>({
   name: "convert-float",
   family: "convert",
   summary: "Converts weights and arithmetic to fp16 or bf16, with fp32 islands where it matters",
-  doc: `Where the target computes in the type, every node is converted except islands, which stay fp32 behind as few Casts
-as possible:
+  doc: `Where the target computes in the type, every node is converted except islands, which stay fp32 behind as few Casts as
+possible:
 
 - values whose magnitude over the sampled trajectory comes within a margin of the largest number, or never reaches the
   normal ones; verification rounds every value and so shows what samples did not reach;
 - sums and squares of norms and softmaxes spelled in primitives, and what is computed from them;
 - arguments of sine and cosine back to the graph inputs, because a timestep of 999 has no fraction in fp16;
 - nodes the recipe names (\`exclude\`), such as layers whose sums are too long for a half accumulator;
+- with a \`floor\`, operators whose rounding costs most on the calibration trajectory for the time they save, until it holds;
 - constants that do not fit, scales of Resize and other inputs that are fp32 by definition, operators the target has no
   half kernel for, values that subgraphs read.
 
-Cheap nodes between islands join them when that saves Casts; a value is cast once for all its readers. Graph inputs and
-outputs keep their types. Most of what half precision costs a transformer it costs in the residual stream: on the trained
-DiT of the bench \`exclude: "^(Add|LayerNormalization)$"\` takes the mean from 53 to 59 dB and the worst step from 32 to 38,
-for a few Casts and twice the bytes in those operators. Without ranges the operator rules stand alone, and the report says so.
+Cheap nodes between islands join them when that saves Casts; a value is cast once for all its readers. Graph inputs
+and outputs keep their types. How a floor is kept depends on the target: by the casts it takes as much as by the
+operators. A floor of 56 dB and 37 at the worst step takes the trained DiT of the bench from 53 and 32 dB to 58 and 38
+for TensorRT with Mul and LayerNormalization in fp32. Without ranges the operator rules stand alone, and the report
+says so.
 
 Where the target computes in fp32 anyway, only the storage changes: each weight becomes half and a Cast, which the
 runtime folds when it loads the model, so the result runs exactly as fast as fp32.
 
-A part that is known to overflow stays fp32: the decoder of SDXL and others whose configuration says
-\`force_upcast\`. Calibration cannot rule it out there, because what overflows depends on the picture; \`force\` converts
-it all the same, with islands.
+A part that is known to overflow stays fp32: the decoder of SDXL and others whose configuration says \`force_upcast\`.
+Calibration cannot rule it out there, because what overflows depends on the picture; \`force\` converts it all the
+same, with islands.
 
 bfloat16 keeps the range of fp32 and needs no range islands, at a sixteenth of the precision.`,
   effect: "lossy",
@@ -210,11 +246,16 @@ bfloat16 keeps the range of fp32 and needs no range islands, at a sixteenth of t
         description:
           "Regular expression; nodes whose name or operator (MatMul, com.microsoft:GroupNorm) matches stay fp32, with storage the weights they read.",
       },
+      floor: floorOption(
+        "Fidelity that has to remain on the calibration trajectory where arithmetic is in fp16: operators whose rounding costs most for the time they save stay in fp32 until it does.",
+      ),
     },
   },
   wantsRanges: ({ to, use }, target) => halfNeedsRanges(to, target, use),
-  version: 3,
-  run(graph, { to, ...options }, ctx) {
-    convertFloatTo(to, graph, ctx, options);
+  wantsOracle: ({ to, use, floor }, target) => floor !== null && computedIn(to, target, use) === "f16",
+  version: 4,
+  async run(graph, { to, floor, ...options }, ctx) {
+    const precise = await preciseFor({ to, floor, ...options }, ctx);
+    convertFloatTo(to, graph, ctx, options, precise);
   },
 });

@@ -10,6 +10,8 @@ import type { FloatFlow } from "./flow.ts";
 export type IslandReason =
   /** The recipe asks for it. */
   | "asked"
+  /** Half precision there costs more than a fidelity floor allows. */
+  | "precision"
   /** A value it reads or makes leaves the range of the type over the trajectory. */
   | "range"
   /** A constant it reads does not fit the type. */
@@ -136,26 +138,29 @@ export interface IslandRules {
   readonly ranges: RangeStatistics | null;
   /** Names and operators of nodes that the recipe keeps. */
   readonly exclude: RegExp | null;
+  /** Operators that are kept for what rounding them costs, `domain:op` outside of the standard domain. */
+  readonly precise: ReadonlySet<string>;
 }
 
-const key = (n: Node): string => (n.domain === "" ? n.op : `${n.domain}:${n.op}`);
+/** An operator by name, with its domain where that is not the standard one. */
+export const operatorKey = (n: Node): string => (n.domain === "" ? n.op : `${n.domain}:${n.op}`);
 
 /** Whether a pattern names a node or its operator, `domain:op` outside of the standard domain. */
 export function isNamed(pattern: RegExp | null, node: Node): boolean {
-  return pattern !== null && (pattern.test(node.name) || pattern.test(key(node)));
+  return pattern !== null && (pattern.test(node.name) || pattern.test(operatorKey(node)));
 }
 
 /** Nodes that have to stay in fp32, each with its first reason. */
 export function forcedIslands(
   flow: FloatFlow,
-  { rules, type, ranges, exclude }: IslandRules,
+  { rules, type, ranges, exclude, precise }: IslandRules,
 ): Map<NodeId, IslandReason> {
   const { graph } = flow;
   const out = new Map<NodeId, IslandReason>();
   const stats = statistics(flow);
   const angles = ancestors(
     flow,
-    [...graph.nodes()].filter((n) => rules.f32Ancestors.includes(key(n)) && flow.matters(n)),
+    [...graph.nodes()].filter((n) => rules.f32Ancestors.includes(operatorKey(n)) && flow.matters(n)),
   );
   const wild = (id: ValueId | null): boolean =>
     id !== null && flow.isFloat(id) && outOfRange(ranges?.get(graph.value(id).name), type, rules.margin);
@@ -168,17 +173,18 @@ export function forcedIslands(
       if (opSpec(node.domain, node.op) === undefined || subgraphs(node).length > 0 || untyped || typed)
         return "unknown";
       if (isNamed(exclude, node)) return "asked";
-      if (rules.f32Ops.includes(key(node))) return "operator";
+      if (rules.f32Ops.includes(operatorKey(node))) return "operator";
       if (isQuantized(flow, node)) return "quantized";
       if (angles.has(node.id)) return "angle";
       if (stats.has(node.id)) return "statistics";
       if (ids.some((i) => flow.captured.has(i) && node.outputs.includes(i))) return "captured";
       if (ids.some(wild)) return "range";
-      const keep = rules.keepF32Inputs.find((r) => r.op === key(node))?.inputs ?? [];
+      const keep = rules.keepF32Inputs.find((r) => r.op === operatorKey(node))?.inputs ?? [];
       const misfit = node.inputs.some(
         (i, at) => i !== null && flow.isFloat(i) && !keep.includes(at) && constantMisfit(graph, i, type),
       );
       if (misfit) return "constant";
+      if (precise.has(operatorKey(node))) return "precision";
       const fromFloats = node.inputs.some((i) => i !== null && flow.isFloat(i));
       return fromFloats ? null : "source";
     };

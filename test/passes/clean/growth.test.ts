@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { completeOptions } from "../../../src/compile/recipe/validate.ts";
-import type { Evaluator } from "../../../src/ir/evaluator.ts";
 import { ModelBuilder } from "../../../src/ir/build.ts";
+import type { Evaluator } from "../../../src/ir/evaluator.ts";
 import { Graph, type Model, type ValueId } from "../../../src/ir/graph.ts";
 import { f32Tensor, i64Tensor } from "../../../src/ir/tensor.ts";
 import { passGroups, resolvePass } from "../../../src/passes/index.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type Kit, createKit } from "../../../fixtures/build/kit.ts";
+import { createKit, type Kit } from "../../../fixtures/build/kit.ts";
 import { attrInt, type Model, type ValueId } from "../../../src/ir/graph.ts";
 import { f32Tensor } from "../../../src/ir/tensor.ts";
 import { tensorType } from "../../../src/ir/types.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { createKit, type Kit } from "../../../fixtures/build/kit.ts";
-import { stringAttr, type Model, type ValueId } from "../../../src/ir/graph.ts";
+import { type Model, stringAttr, type ValueId } from "../../../src/ir/graph.ts";
 import { tensorType } from "../../../src/ir/types.ts";
 import { removeDead } from "../../../src/passes/clean/remove-dead.ts";
 import { convertFloat } from "../../../src/passes/convert/convert-float.ts";

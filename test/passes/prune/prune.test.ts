@@ -10,8 +10,8 @@ import { pruneChannels } from "../../../src/passes/prune/prune-channels.ts";
 import { pruneHeads } from "../../../src/passes/prune/prune-heads.ts";
 import { pruneStructures } from "../../../src/passes/prune/prune-structures.ts";
 import { quantizeWeights } from "../../../src/passes/quantize/quantize-weights.ts";
-import { cleanDenoiser } from "../../calibrate/statistics/fetched.ts";
 import { unetCalls } from "../../calibrate/oracle.ts";
+import { cleanDenoiser } from "../../calibrate/statistics/fetched.ts";
 import { apply, floats, runtime } from "../harness.ts";
 
 const UNET = fileURLToPath(new URL("../../../fixtures/cifar-unet/unet/model.onnx", import.meta.url));

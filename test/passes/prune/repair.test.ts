@@ -8,9 +8,9 @@ import {
   type Pipeline,
   type Teacher,
 } from "../../../src/calibrate/index.ts";
-import type { Oracle } from "../../../src/calibrate/statistics/types.ts";
-import { recordOracle } from "../../../src/calibrate/statistics/oracle.ts";
 import { crossFrom } from "../../../src/calibrate/statistics/index.ts";
+import { recordOracle } from "../../../src/calibrate/statistics/oracle.ts";
+import type { Oracle } from "../../../src/calibrate/statistics/types.ts";
 import { type PruneGroup, pruneAnalysis } from "../../../src/ir/anatomy/groups/index.ts";
 import { cloneModel } from "../../../src/ir/clone.ts";
 import type { Model } from "../../../src/ir/graph.ts";

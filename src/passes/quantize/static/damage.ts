@@ -1,13 +1,8 @@
 import type { CallErrors, Oracle } from "../../../calibrate/statistics/types.ts";
 import type { Model } from "../../../ir/graph.ts";
 import { ratioDb } from "../../../numeric/energy.ts";
+import type { FidelityFloor } from "../../fidelity-floor.ts";
 import type { SitePlan } from "./plan.ts";
-
-/** SQNR of the guided output that has to remain on the calibration trajectory, in dB. */
-export interface FidelityFloor {
-  readonly mean: number;
-  readonly worst: number;
-}
 
 /** A site that could be quantized, what it would save, and what it alone costs. */
 export interface Candidate {
@@ -28,15 +23,9 @@ export interface Choice {
 }
 
 /** Calls that damages are measured on: the ends of the trajectory, where damage peaks, and some between. */
-const MEASURED_CALLS = 6;
+export const MEASURED_CALLS = 6;
 /** Rounds of dropping and measuring again. */
 const ROUNDS = 6;
-
-/** Indices of `count` calls spread over all of them, both ends included. */
-export function spreadCalls(total: number, count: number = MEASURED_CALLS): number[] {
-  if (total <= count) return Array.from({ length: total }, (_, i) => i);
-  return Array.from({ length: count }, (_, i) => Math.round((i * (total - 1)) / (count - 1)));
-}
 
 function noiseOf(candidates: readonly Candidate[], calls: number): Float64Array {
   const sum = new Float64Array(calls);

@@ -1,8 +1,8 @@
 import type { SaturationRule } from "../../../numeric/quantize/saturation.ts";
 import type { ActivationBits } from "../../../targets/lower/qdq.ts";
 import type { TimeScales } from "../../../targets/target.ts";
+import { type FidelityFloor, floorOption } from "../../fidelity-floor.ts";
 import type { JsonSchema } from "../../pass.ts";
-import type { FidelityFloor } from "./damage.ts";
 import type { Activations } from "./plan.ts";
 import type { Smoothing } from "./smooth.ts";
 
@@ -142,23 +142,9 @@ export const staticOptions: JsonSchema = {
         "How much of the differences between the channels of an activation moves into the weights behind it, where a norm, a constant factor or a modulation before it absorbs that (SmoothQuant): a share, or the share with the least predicted error of what the layers make, none included.",
     },
     correctBias: flag(true, "Take the mean of the weights' rounding error out of the bias."),
-    floor: {
-      anyOf: [
-        {
-          type: "object",
-          additionalProperties: false,
-          required: ["mean", "worst"],
-          properties: {
-            mean: { type: "number", description: "Mean SQNR over the steps, dB." },
-            worst: { type: "number", description: "SQNR of the worst step, dB." },
-          },
-        },
-        { type: "null" },
-      ],
-      default: null,
-      description:
-        "Fidelity that has to remain on the calibration trajectory: layers whose measured damage is largest for what they save stay float until it does.",
-    },
+    floor: floorOption(
+      "Fidelity that has to remain on the calibration trajectory: layers whose measured damage is largest for what they save stay float until it does.",
+    ),
     faster: flag(true, "Leave layers float where conversions are estimated to cost more than 8 bits save."),
     rows: {
       type: "integer",

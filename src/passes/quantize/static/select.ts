@@ -2,10 +2,11 @@ import { cloneModel } from "../../../ir/clone.ts";
 import type { Model } from "../../../ir/graph.ts";
 import { modelBytes } from "../../../ir/weights.ts";
 import { basisOf } from "../../../targets/cost/basis.ts";
+import { floorText, spreadCalls } from "../../fidelity-floor.ts";
 import type { PassContext } from "../../pass.ts";
 import { recordedLengths } from "../../recorded-lengths.ts";
 import { apply, type Setup } from "./apply.ts";
-import { type Candidate, type Choice, chooseSites, spreadCalls } from "./damage.ts";
+import { type Candidate, type Choice, chooseSites, MEASURED_CALLS } from "./damage.ts";
 import { siteGain } from "./gain.ts";
 import type { QuantizeStaticOptions } from "./options.ts";
 import type { SitePlan } from "./plan.ts";
@@ -63,7 +64,7 @@ export async function select(
       rule: "estimate",
       why: `damage is weighed against the time that layers are estimated to save: ${basisOf(machine, [])}`,
     });
-  const calls = spreadCalls(oracle.calls.length);
+  const calls = spreadCalls(oracle.calls.length, MEASURED_CALLS);
   const candidates: Candidate[] = [];
   for (const { plan, gain } of worth)
     candidates.push({ plan, gain, alone: await oracle.errors(build([plan]), calls) });
@@ -90,7 +91,7 @@ function report(choice: Choice, floor: { mean: number; worst: number }, ctx: Pas
     kind: met ? "applied" : "downgraded",
     rule: "fidelity-floor",
     why: `measured on the calibration trajectory: mean ${db(together.mean)} dB, worst step ${db(together.worst)} dB; noise of single layers adds up to ${db(1 / choice.additivity)} of it`,
-    to: `mean ${floor.mean} dB, worst ${floor.worst} dB`,
+    to: floorText(floor),
     error: { metric: "sqnr-db", value: db(together.mean) },
   });
 }

@@ -5,7 +5,12 @@ import { ModelBuilder } from "../../../../src/ir/build.ts";
 import type { Model } from "../../../../src/ir/graph.ts";
 import { f32Tensor } from "../../../../src/ir/tensor.ts";
 import { createRng } from "../../../../src/numeric/rng.ts";
-import { type Candidate, chooseSites, spreadCalls } from "../../../../src/passes/quantize/static/damage.ts";
+import { spreadCalls } from "../../../../src/passes/fidelity-floor.ts";
+import {
+  type Candidate,
+  chooseSites,
+  MEASURED_CALLS,
+} from "../../../../src/passes/quantize/static/damage.ts";
 import type { SitePlan } from "../../../../src/passes/quantize/static/plan.ts";
 
 const CALLS = 4;
@@ -158,8 +163,8 @@ describe("layers chosen by measured damage", () => {
 
 describe("calls that damages are measured on", () => {
   it("are all where there are few, both ends and evenly between otherwise", () => {
-    expect(spreadCalls(5)).toEqual([0, 1, 2, 3, 4]);
-    expect(spreadCalls(20)).toEqual([0, 4, 8, 11, 15, 19]);
+    expect(spreadCalls(5, MEASURED_CALLS)).toEqual([0, 1, 2, 3, 4]);
+    expect(spreadCalls(20, MEASURED_CALLS)).toEqual([0, 4, 8, 11, 15, 19]);
     expect(spreadCalls(1000, 3)).toEqual([0, 500, 999]);
   });
 });
