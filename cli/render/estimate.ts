@@ -13,7 +13,7 @@ function boundsText({ seconds, bounds }: Estimate): string {
 
 /** What an estimate comes to and what it waits for, then where it comes from. */
 export function estimateText(estimate: Estimate): string {
-  return `${time(estimate.seconds)} a run, not measured: ${boundsText(estimate)} (${estimate.basis})`;
+  return `${time(estimate.seconds)} a run, not measured: ${boundsText(estimate)} (roofline of ${estimate.machine}: ${estimate.basis})`;
 }
 
 /** The nodes that should take longest, with what bounds each. */
@@ -33,15 +33,21 @@ export function slowestTable({ seconds, slowest }: Estimate): string {
   return table(head, rows, align);
 }
 
-/** What the largest component of every build should take, beside where each estimate comes from. */
+/** What the largest component of every build should take and on which machine, then what the rates of these are. */
 export function estimateTable(report: Report): string[] {
-  const rows = Object.entries(report.targets).flatMap(([id, t]) => {
+  const rows: string[][] = [];
+  const bases = new Map<string, string[]>();
+  for (const [id, t] of Object.entries(report.targets)) {
     const { name, estimate } = t.components.reduce((x, y) => (y.bytes.before > x.bytes.before ? y : x));
-    if (estimate === null) return [];
-    return [[id, name, time(estimate.seconds), boundsText(estimate), estimate.basis]];
-  });
+    if (estimate === null) continue;
+    rows.push([id, name, time(estimate.seconds), boundsText(estimate), estimate.machine]);
+    const ids = bases.get(estimate.basis) ?? [];
+    bases.set(estimate.basis, ids);
+    ids.push(id);
+  }
   if (rows.length === 0) return [];
-  const head = ["target", "component", "a run, estimated", "waits for", "basis"];
+  const head = ["target", "component", "a run, estimated", "waits for", "on"];
   const align = ["left", "left", "right", "left", "left"] as const;
-  return ["", table(head, rows, align, process.stderr)];
+  const legend = [...bases].map(([basis, ids]) => `estimated for ${ids.join(", ")}: ${basis}`);
+  return ["", table(head, rows, align, process.stderr), ...legend];
 }

@@ -1,7 +1,7 @@
 import type { Model } from "../ir/graph.ts";
 import type { Bindings } from "../passes/pass.ts";
 import type { Estimate } from "../report/types.ts";
-import { basisOf } from "../targets/cost/basis.ts";
+import { ratesText } from "../targets/cost/basis.ts";
 import { rooflineCost } from "../targets/cost/roofline.ts";
 import type { Target } from "../targets/target.ts";
 import { symbolBindings } from "./flops.ts";
@@ -27,7 +27,8 @@ export function estimateOf(model: Model, target: Target, lengths: Bindings): Est
     });
   return {
     seconds: found.seconds,
-    basis: basisOf(target.machine!, found.uncounted),
+    machine: target.machine!.name,
+    basis: ratesText(target.machine!, found.uncounted),
     bounds,
     bytes: found.bytes,
     flops: Object.fromEntries([...found.flops].sort(([a], [b]) => (a < b ? -1 : 1))),

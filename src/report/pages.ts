@@ -5,7 +5,7 @@ import type { JsonSchema, Pass } from "../passes/pass.ts";
 import { takes } from "../targets/check/forms.ts";
 import { RULES } from "../targets/check/rules/index.ts";
 import type { Rule } from "../targets/check/types.ts";
-import { basisOf } from "../targets/cost/basis.ts";
+import { ratesText } from "../targets/cost/basis.ts";
 import { targets } from "../targets/index.ts";
 import type { Machine } from "../targets/machine.ts";
 import type { FormatSupport, Target } from "../targets/target.ts";
@@ -124,7 +124,7 @@ function machineLines(target: Target): string[] {
   const line = (id: string, m: Machine): string[] => [
     id,
     m.name,
-    basisOf(m, []).replace(/^[^:]*: /, ""),
+    ratesText(m, []),
     Object.entries(m.flops)
       .map(([dtype, r]) => `${dtype} ${rate(r, "FLOP")}`)
       .join("; "),

@@ -77,6 +77,7 @@ const component = object({
   estimate: nullable(
     object({
       seconds: number,
+      machine: string,
       basis: string,
       bounds: object({ arithmetic: number, memory: number, overhead: number }),
       bytes: number,

@@ -87,7 +87,9 @@ export interface ComponentPass extends PassReport {
 /** Estimated time of one run on a machine of the target: never measured. */
 export interface Estimate {
   readonly seconds: number;
-  /** Machine, and where its rates come from. */
+  /** The machine that stands for the target. */
+  readonly machine: string;
+  /** What its rates are, and types whose arithmetic has none. */
   readonly basis: string;
   /** Seconds of nodes by what they wait for most. */
   readonly bounds: { readonly arithmetic: number; readonly memory: number; readonly overhead: number };

@@ -7,11 +7,16 @@ const BASES: Readonly<Record<Machine["basis"], string>> = {
   mixed: "published peaks of products, all else as measured on an AVX2 core",
 };
 
-/** Where an estimate comes from, for people: the machine, its rates, and types whose arithmetic has none. */
-export function basisOf(machine: Machine, uncounted: readonly DType[]): string {
+/** What a machine's rates are, for people, and types whose arithmetic has none. */
+export function ratesText(machine: Machine, uncounted: readonly DType[]): string {
   const missing =
     uncounted.length === 0
       ? ""
       : `; arithmetic in ${uncounted.join(", ")} is not counted: no rate is published`;
-  return `roofline of ${machine.name}: ${BASES[machine.basis]}${missing}`;
+  return `${BASES[machine.basis]}${missing}`;
+}
+
+/** Where an estimate comes from, for people: the machine and its rates. */
+export function basisOf(machine: Machine, uncounted: readonly DType[]): string {
+  return `roofline of ${machine.name}: ${ratesText(machine, uncounted)}`;
 }
