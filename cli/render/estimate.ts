@@ -1,5 +1,5 @@
 import type { Estimate, Report } from "../../src/index.ts";
-import { bytes, flops, percent, time } from "./format.ts";
+import { bytes, flops, largest, percent, time } from "./format.ts";
 import { table } from "./table.ts";
 
 /** What the time goes to, most of it first. */
@@ -38,7 +38,7 @@ export function estimateTable(report: Report): string[] {
   const rows: string[][] = [];
   const bases = new Map<string, string[]>();
   for (const [id, t] of Object.entries(report.targets)) {
-    const { name, estimate } = t.components.reduce((x, y) => (y.bytes.before > x.bytes.before ? y : x));
+    const { name, estimate } = largest(t);
     if (estimate === null) continue;
     rows.push([id, name, time(estimate.seconds), boundsText(estimate), estimate.machine]);
     const ids = bases.get(estimate.basis) ?? [];

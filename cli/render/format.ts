@@ -1,4 +1,5 @@
 import { styleText } from "node:util";
+import type { ComponentReport, TargetReport } from "../../src/index.ts";
 
 /** Colours only where a person looks: a terminal, and NO_COLOR not set (https://no-color.org). */
 export function paint(
@@ -60,4 +61,9 @@ export function seconds(s: number): string {
 /** A fidelity figure in dB. */
 export function decibel(x: number): string {
   return Number.isFinite(x) ? `${x.toFixed(1)} dB` : "∞ dB";
+}
+
+/** The component of a build with the largest original: the denoiser. */
+export function largest({ components }: TargetReport): ComponentReport {
+  return components.reduce((a, b) => (b.bytes.before > a.bytes.before ? b : a));
 }

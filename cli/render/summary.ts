@@ -1,6 +1,6 @@
 import type { BudgetResult, Report, SplitBuild, TargetReport } from "../../src/index.ts";
 import { estimateTable } from "./estimate.ts";
-import { bytes, count, decibel, flops, paint, percent, seconds, time } from "./format.ts";
+import { bytes, count, decibel, flops, largest, paint, percent, seconds, time } from "./format.ts";
 import { remarks } from "./remarks.ts";
 import { table } from "./table.ts";
 
@@ -75,7 +75,7 @@ function splitLines(id: string, t: TargetReport): string[] {
 /** What a build came to, for people: a row per target, then downgrades, notes and budgets, then where things lie. */
 export function renderSummary(report: Report, out: string): string {
   const rows = Object.entries(report.targets).map(([id, t]) => {
-    const denoiser = t.components.reduce((a, b) => (b.bytes.before > a.bytes.before ? b : a));
+    const denoiser = largest(t);
     return [
       id,
       bytes(t.bytes.after),

@@ -9,7 +9,7 @@ import {
   type SessionOptions,
 } from "../runtime/index.ts";
 import { CPU_LIMITS } from "../targets/cpu-limits.ts";
-import { computesInHalf, roundedTwin } from "../targets/rounded.ts";
+import { roundedTwin } from "../targets/rounded.ts";
 import { plainTwin, twinnedOperators } from "../targets/twin.ts";
 
 /** Whether the runtime refused a model that its twin may run in the place of. */
@@ -58,15 +58,15 @@ export function withTwins(runtime: Runtime, onTwin: (twinned: Twinned) => void =
     if (twin !== null) onTwin({ model: model.path ?? model.graph.name, operators: twinnedHere(model) });
     return twin;
   };
-  const openModel = async (model: Model, options?: SessionOptions): Promise<Session> => {
+  const asWritten = (model: Model, options?: SessionOptions): Model => {
     const runs = twinOf(model) ?? model;
-    const rounded = options?.arithmetic === "reference" ? roundedTwin(runs) : null;
-    return await runtime.openSession(rounded ?? runs, options);
+    return (options?.arithmetic === "reference" ? roundedTwin(runs) : null) ?? runs;
   };
   const openFile = async (path: string, options?: SessionOptions): Promise<Session> => {
     if (options?.arithmetic === "reference") {
       const model = await readModel(path);
-      if (computesInHalf(model)) return await openModel(model, options);
+      const runs = asWritten(model, options);
+      if (runs !== model) return await runtime.openSession(runs, options);
     }
     const openTwin = async (e: unknown): Promise<Session | null> => {
       const twin = isRefusal(e) ? twinOf(await readModel(path)) : null;
@@ -88,7 +88,7 @@ export function withTwins(runtime: Runtime, onTwin: (twinned: Twinned) => void =
     async openSession(source, options) {
       if (source instanceof Uint8Array || (options?.provider ?? "cpu") !== "cpu")
         return await runtime.openSession(source, options);
-      if (typeof source !== "string") return await openModel(source, options);
+      if (typeof source !== "string") return await runtime.openSession(asWritten(source, options), options);
       return isGraphSet(source)
         ? await openGraphSet(source, options, openFile)
         : await openFile(source, options);

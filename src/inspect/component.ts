@@ -1,7 +1,7 @@
 import { type Anatomy, anatomy as anatomyOf } from "../ir/anatomy/index.ts";
 import { graphCost } from "../ir/cost.ts";
 import { elementCount } from "../ir/dtype.ts";
-import { type Graph, type Model, subgraphs, type ValueId } from "../ir/graph.ts";
+import { type Graph, type Model, opKey, subgraphs, type ValueId } from "../ir/graph.ts";
 import { inferShapes } from "../ir/infer.ts";
 import { type Tensor, tensorBytes } from "../ir/tensor.ts";
 import { modelTensors } from "../ir/weights.ts";
@@ -46,7 +46,7 @@ function byDtype(tensors: readonly Tensor[]): ComponentInspection["byDtype"] {
 
 function opCounts(graph: Graph, counts = new Map<string, number>()): Map<string, number> {
   for (const n of graph.nodes()) {
-    const op = n.domain === "" ? n.op : `${n.domain}:${n.op}`;
+    const op = opKey(n);
     counts.set(op, (counts.get(op) ?? 0) + 1);
     for (const g of subgraphs(n)) opCounts(g, counts);
   }

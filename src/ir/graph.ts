@@ -264,6 +264,11 @@ export interface Model {
   buckets?: TimeBuckets;
 }
 
+/** `Op`, or `domain:Op` outside of the standard domain. */
+export function opKey(node: Node): string {
+  return node.domain === "" ? node.op : `${node.domain}:${node.op}`;
+}
+
 /** Attribute readers; each returns `undefined` when absent and throws when the kind is wrong. */
 export function attrInt(node: Node, name: string): number | undefined {
   const a = node.attrs.get(name);

@@ -40,6 +40,9 @@ export function floorText({ mean, worst }: FidelityFloor): string {
   return `mean ${mean} dB, worst ${worst} dB`;
 }
 
+/** Models above this are not measured trial by trial: every one loads a session. */
+export const TRIAL_BYTES = 256 << 20;
+
 /** Indices of `count` calls spread over all of them, both ends included. */
 export function spreadCalls(total: number, count: number): number[] {
   if (total <= count) return Array.from({ length: total }, (_, i) => i);

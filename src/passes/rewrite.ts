@@ -1,5 +1,5 @@
 import { numbersOf, scalarOf } from "../ir/constants.ts";
-import type { Graph, Node, NodeId, ValueId } from "../ir/graph.ts";
+import { type Graph, type Node, type NodeId, opKey, type ValueId } from "../ir/graph.ts";
 import type { InferredShapes } from "../ir/infer.ts";
 import { PatchBuilder } from "../ir/patch.ts";
 import type { Tensor } from "../ir/tensor.ts";
@@ -106,7 +106,7 @@ export function rewriteToFixedPoint(
     if (round === MAX_ROUNDS) throw new Error(`${label} did not settle in ${MAX_ROUNDS} rounds`);
     const c = new RewriteContext(graph, ctx, label);
     for (const node of graph.nodes()) {
-      const candidates = byOp.get(node.domain === "" ? node.op : `${node.domain}:${node.op}`);
+      const candidates = byOp.get(opKey(node));
       if (candidates === undefined) continue;
       for (const rule of candidates) {
         if (c.isClaimed(node)) break;

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { type Graph, type Model, subgraphs } from "../ir/graph.ts";
+import { type Graph, type Model, opKey, subgraphs } from "../ir/graph.ts";
 import { readModel } from "../ir/onnx/index.ts";
 import type { Runtime } from "./runtime.ts";
 import type { SessionOptions } from "./session.ts";
@@ -7,7 +7,7 @@ import { privateFolder } from "./staging.ts";
 
 function count(graph: Graph, into: Map<string, number>): void {
   for (const n of graph.nodes()) {
-    const key = n.domain === "" ? n.op : `${n.domain}:${n.op}`;
+    const key = opKey(n);
     into.set(key, (into.get(key) ?? 0) + 1);
     for (const g of subgraphs(n)) count(g, into);
   }

@@ -32,13 +32,6 @@ const passThrough = (id: NodeId, from: ValueId, to: ValueId, name: string): Node
   attrs: new Map(),
 });
 
-/** Whether the main graph computes values in fp16 that {@link roundedTwin} would round. */
-export function computesInHalf(model: Model): boolean {
-  if ((model.opsets.get("") ?? 1) < SINCE) return false;
-  const shapes = inferShapes(model);
-  return [...model.graph.nodes()].some((n) => halves(model.graph, shapes, n).length > 0);
-}
-
 /**
  * A copy of a model in which every half-precision value really is one. The CPU provider of onnxruntime computes fp16 nodes
  * in fp32 and drops the conversions between neighbours, those the model asks for too, so what another device rounds keeps
@@ -47,10 +40,12 @@ export function computesInHalf(model: Model): boolean {
  * in fp16, or the opset is older than the operator. Bodies of loops and branches are left alone.
  */
 export function roundedTwin(model: Model): Model | null {
-  if (!computesInHalf(model)) return null;
+  if ((model.opsets.get("") ?? 1) < SINCE) return null;
+  // Of the original: ids of the copy are the same.
+  const shapes = inferShapes(model);
+  if (![...model.graph.nodes()].some((n) => halves(model.graph, shapes, n).length > 0)) return null;
   const twin = cloneModel(model);
   const { graph } = twin;
-  const shapes = inferShapes(twin);
   const patch = new PatchBuilder(graph, "rounded-twin");
   for (const node of [...graph.nodes()]) {
     const half = new Set(halves(graph, shapes, node));

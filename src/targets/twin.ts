@@ -1,6 +1,6 @@
 import { cloneModel } from "../ir/clone.ts";
 import type { DType } from "../ir/dtype.ts";
-import type { Graph, Model, Node, ValueId } from "../ir/graph.ts";
+import { type Graph, type Model, type Node, opKey, type ValueId } from "../ir/graph.ts";
 import { inferShapes } from "../ir/infer.ts";
 import { PatchBuilder } from "../ir/patch.ts";
 import { castTensor } from "../runtime/kernels/cast.ts";
@@ -29,11 +29,9 @@ function widerFor(graph: Graph, node: Node, here: Limits): DType | null {
   return type !== undefined && here.noKernelTypes?.includes(type) === true ? (WIDER[type] ?? null) : null;
 }
 
-const keyOf = (node: Node): string => (node.domain === "" ? node.op : `${node.domain}:${node.op}`);
-
 /** Whether a provider has no kernel for a node: for its operator, or for the packed form of it. */
 function isStrange(node: Node, here: Limits): boolean {
-  if (here.noKernel?.includes(keyOf(node)) === true) return true;
+  if (here.noKernel?.includes(opKey(node)) === true) return true;
   return here.packedAttention === false && node.domain !== "" && isPackedAttention(node);
 }
 
@@ -41,7 +39,7 @@ function isStrange(node: Node, here: Limits): boolean {
 function strangers(model: Model, here: Limits): Node[] {
   const found: Node[] = [];
   for (const node of model.graph.nodes()) {
-    const spelled = TWINS[keyOf(node)] !== undefined && isStrange(node, here);
+    const spelled = TWINS[opKey(node)] !== undefined && isStrange(node, here);
     if (spelled || widerFor(model.graph, node, here) !== null) found.push(node);
   }
   return found;
@@ -49,7 +47,7 @@ function strangers(model: Model, here: Limits): Node[] {
 
 /** What has no kernel about a node, for reports: its operator, the packed form of it, or a type with it. */
 function strangeness({ graph }: Model, node: Node, here: Limits): string {
-  const key = keyOf(node);
+  const key = opKey(node);
   if (TWINS[key] === undefined) return `${key} of ${graph.constant(node.inputs[0] ?? null)?.dtype}`;
   return here.noKernel?.includes(key) === true ? key : `packed ${key}`;
 }
@@ -93,7 +91,7 @@ export function plainTwin(model: Model, here: Limits): Model | null {
       patch.replace(node, { inputs: [widen(stored!, wider), ...rest] });
       continue;
     }
-    const made = TWINS[keyOf(node)]!(new Emit({ graph, node, shapes, patch, opset }));
+    const made = TWINS[opKey(node)]!(new Emit({ graph, node, shapes, patch, opset }));
     if (typeof made === "object") continue;
     // An Identity hands the result to the old output, so that whoever observes or compares values still finds it.
     patch.replace(node, { op: "Identity", domain: "", inputs: [made], attrs: new Map() });

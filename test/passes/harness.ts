@@ -1,7 +1,7 @@
 import { afterAll } from "vitest";
 import { byteLength, elementCount } from "../../src/ir/dtype.ts";
 import type { Dense } from "../../src/ir/evaluator.ts";
-import type { Model } from "../../src/ir/graph.ts";
+import { type Model, opKey } from "../../src/ir/graph.ts";
 import { type InferredShapes, inferShapes } from "../../src/ir/infer.ts";
 import type { Decision, Pass } from "../../src/passes/pass.ts";
 import { createRuntime, type Runtime } from "../../src/runtime/index.ts";
@@ -54,7 +54,7 @@ function defaults(pass: Pass<never>): Record<string, unknown> {
 
 /** Operators of the graph in order, `domain:` in front of those outside the standard. */
 export function ops(model: Model): string[] {
-  return [...model.graph.nodes()].map((n) => (n.domain === "" ? n.op : `${n.domain}:${n.op}`));
+  return [...model.graph.nodes()].map((n) => opKey(n));
 }
 
 /** A float tensor with a fixed pattern of values in about [-1, 1]. */

@@ -1,5 +1,4 @@
-import type { Node, NodeId, ValueId } from "../graph.ts";
-import { opName } from "../pattern/index.ts";
+import { type Node, type NodeId, opKey, type ValueId } from "../graph.ts";
 import type { Workshop } from "./draft.ts";
 import type { Linear } from "./linear.ts";
 import type { EmbeddingPart, GraphInput } from "./types.ts";
@@ -58,7 +57,7 @@ export function addEmbeddings(w: Workshop, inputs: readonly GraphInput[]): void 
       const list = embeddings.get(kind) ?? [];
       list.push(l);
       embeddings.set(kind, list);
-    } else if (ahead.joins.some((n) => opName(n) === "Mul")) w.name(l, "adaln");
+    } else if (ahead.joins.some((n) => opKey(n) === "Mul")) w.name(l, "adaln");
     else w.name(l, "time.proj");
   }
   for (const kind of ["time-embedding", "cond-embedding"] as const)

@@ -1,6 +1,6 @@
 import { DTYPES } from "../dtype.ts";
-import type { Node, ValueId } from "../graph.ts";
-import { opName, type Structures } from "../pattern/index.ts";
+import { type Node, opKey, type ValueId } from "../graph.ts";
+import type { Structures } from "../pattern/index.ts";
 import type { Flow } from "./flow.ts";
 import type { Linears } from "./linear.ts";
 import type { GraphInput, InputRole } from "./types.ts";
@@ -133,7 +133,7 @@ export function inputRoles(flow: Flow, linears: Linears, structures: Structures)
       const type = graph.value(value).type;
       const dtype = type?.kind === "tensor" ? type.dtype : (flow.scope.shapes?.dtype(value) ?? null);
       const reach = forward(flow, linears, value);
-      const waveNodes = reach.ends.filter(({ node }) => opName(node) === "Sin" || opName(node) === "Cos");
+      const waveNodes = reach.ends.filter(({ node }) => opKey(node) === "Sin" || opKey(node) === "Cos");
       const bit = flow.bit(value);
       return {
         value,

@@ -1,7 +1,7 @@
-import type { Node, NodeId, ValueId } from "../graph.ts";
+import { type Node, type NodeId, opKey, type ValueId } from "../graph.ts";
 import { opSpec } from "../ops/index.ts";
 import type { WeightRole } from "../ops/spec.ts";
-import { constantOf, opName } from "../pattern/index.ts";
+import { constantOf } from "../pattern/index.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Flow } from "./flow.ts";
 
@@ -55,7 +55,7 @@ function ints(node: Node, name: string): readonly number[] {
 function biasAfter(flow: Flow, output: ValueId): { node: Node; bias: ValueId; output: ValueId } | null {
   const users = flow.users(output);
   const node = users[0];
-  if (users.length !== 1 || node === undefined || opName(node) !== "Add" || flow.graph.isOutput(output))
+  if (users.length !== 1 || node === undefined || opKey(node) !== "Add" || flow.graph.isOutput(output))
     return null;
   const bias = node.inputs[node.inputs[0] === output ? 1 : 0];
   const out = node.outputs[0];

@@ -1,5 +1,4 @@
-import type { Node, NodeId, ValueId } from "../graph.ts";
-import { opName } from "../pattern/index.ts";
+import { type Node, type NodeId, opKey, type ValueId } from "../graph.ts";
 import type { Workshop } from "./draft.ts";
 import type { ResidualJoin } from "./types.ts";
 import { plainSource } from "./walk.ts";
@@ -22,7 +21,7 @@ export function residualAfter(
     if (users.length !== 1 || node === undefined || flow.graph.isOutput(at)) return null;
     const out = node.outputs[0];
     if (out === null || out === undefined) return null;
-    const name = opName(node);
+    const name = opKey(node);
     const other = node.inputs.find((i) => i !== null && i !== at) ?? null;
     if (name === "Add" && other !== null && flow.mask(other) !== 0 && !w.isConditioning(other)) {
       passed.push(node);

@@ -1,6 +1,5 @@
-import type { Node, ValueId } from "../graph.ts";
+import { type Node, opKey, type ValueId } from "../graph.ts";
 import { intOr } from "../pattern/constant.ts";
-import { opName } from "../pattern/index.ts";
 import type { Draft, Workshop } from "./draft.ts";
 import type { ResBlockPart, SamplerPart, SkipConcatPart } from "./types.ts";
 import { forward, ordered } from "./walk.ts";
@@ -9,7 +8,7 @@ import { forward, ordered } from "./walk.ts";
 export function addSkipConcats(w: Workshop): void {
   const { flow } = w;
   for (const node of flow.graph.nodes()) {
-    if (opName(node) !== "Concat" || node.inputs.length < 2) continue;
+    if (opKey(node) !== "Concat" || node.inputs.length < 2) continue;
     const output = node.outputs[0];
     if (output === null || output === undefined) continue;
     const rank = flow.rank(output);
@@ -49,7 +48,7 @@ export function addSkipConcats(w: Workshop): void {
 /** Interpolation in front of a convolution, going back through plain steps. */
 function enlarges(w: Workshop, value: ValueId): Node | undefined {
   const node = w.flow.graph.producer(w.root(value));
-  const name = node === undefined ? "" : opName(node);
+  const name = node === undefined ? "" : opKey(node);
   return name === "Resize" || name === "Upsample" ? node : undefined;
 }
 
@@ -96,7 +95,7 @@ export function addSamplers(w: Workshop): void {
     }
   }
   for (const node of flow.graph.nodes()) {
-    const name = opName(node);
+    const name = opKey(node);
     const [input, output] = [node.inputs[0], node.outputs[0]];
     if (used.has(node) || inside.has(node.id) || input === null || input === undefined) continue;
     if (output === null || output === undefined || (flow.mask(input) & w.bits.sample) === 0) continue;

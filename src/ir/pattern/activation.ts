@@ -1,7 +1,7 @@
-import type { Node, NodeId, ValueId } from "../graph.ts";
+import { type Node, type NodeId, opKey, type ValueId } from "../graph.ts";
 import { means } from "./checks.ts";
 import { floatOr, type MatchScope, stringOr } from "./constant.ts";
-import { escapes, further, type Mismatch, match, type Outcome, opName } from "./match.ts";
+import { escapes, further, type Mismatch, match, type Outcome } from "./match.ts";
 import { any, constant, type NodePattern, oneOf, op, type Pattern } from "./pattern.ts";
 
 /** A recognised elementwise non-linearity. */
@@ -80,7 +80,7 @@ export function matchActivation(
 ): Outcome<ActivationMatch> {
   let worst: Mismatch | null = null;
   for (const row of ACTIVATION_SPELLINGS) {
-    if (!kinds.includes(row.kind) || !row.pattern.ops.includes(opName(node))) continue;
+    if (!kinds.includes(row.kind) || !row.pattern.ops.includes(opKey(node))) continue;
     const m = match(scope, node, row.pattern);
     if (!m.ok) {
       worst = further(worst, m);
@@ -124,7 +124,7 @@ const OPERATORS: Readonly<Record<string, (node: Node) => ActivationMatch["kind"]
 
 /** Reads an activation operator (standard or `com.microsoft`). */
 export function readActivationOperator(node: Node): Outcome<ActivationMatch> {
-  const kind = OPERATORS[opName(node)]?.(node) ?? null;
+  const kind = OPERATORS[opKey(node)]?.(node) ?? null;
   const [input, output] = [node.inputs[0], node.outputs[0]];
   if (kind === null || input === null || input === undefined || output === null || output === undefined)
     return { ok: false, why: `${node.op} is not a non-linearity`, node: node.id };

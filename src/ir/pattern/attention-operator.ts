@@ -1,8 +1,8 @@
-import type { Node, ValueId } from "../graph.ts";
+import { type Node, opKey, type ValueId } from "../graph.ts";
 import { type AttentionMatch, isZero } from "./attention.ts";
 import { floatOr, intOr, type MatchScope } from "./constant.ts";
 import { type AttentionInput, dimAt, traceBack } from "./heads.ts";
-import { type Mismatch, type Outcome, opName } from "./match.ts";
+import type { Mismatch, Outcome } from "./match.ts";
 
 /** Operators that are an attention by themselves: where q, k, v, mask and the head count are. */
 const OPERATORS: Readonly<Record<string, { mask: number; heads: string; packed?: boolean }>> = {
@@ -14,7 +14,7 @@ const OPERATORS: Readonly<Record<string, { mask: number; heads: string; packed?:
 
 /** Reads an attention operator (standard or `com.microsoft`). For the packed one q, k and v are the unprojected input. */
 export function readAttentionOperator(scope: MatchScope, node: Node): Outcome<AttentionMatch> {
-  const row = OPERATORS[opName(node)];
+  const row = OPERATORS[opKey(node)];
   const bad = (why: string): Mismatch => ({ ok: false, why, node: node.id });
   if (row === undefined) return bad(`${node.op} is not an attention operator`);
   const [a, b, c] = row.packed === true ? [node.inputs[0], node.inputs[0], node.inputs[0]] : node.inputs;
@@ -35,7 +35,7 @@ export function readAttentionOperator(scope: MatchScope, node: Node): Outcome<At
   return {
     ok: true,
     value: {
-      spelling: opName(node),
+      spelling: opKey(node),
       q,
       k: read(b),
       v: read(c),

@@ -1,9 +1,9 @@
 import { uniformOf } from "../constants.ts";
-import type { Node, NodeId, ValueId } from "../graph.ts";
+import { type Node, type NodeId, opKey, type ValueId } from "../graph.ts";
 import { isScalar, overLastAxis, permOf, swapsLastTwo } from "./checks.ts";
 import { constantOf, floatOr, intOr, type MatchScope, scalarAt } from "./constant.ts";
 import { type AttentionInput, dimAt, headsOf, joinHeads, traceBack } from "./heads.ts";
-import { escapes, type Match, type Mismatch, match, type Outcome, opName } from "./match.ts";
+import { escapes, type Match, type Mismatch, match, type Outcome } from "./match.ts";
 import { dataUsers } from "./norm.ts";
 import {
   any,
@@ -155,7 +155,7 @@ function totalScale(scope: MatchScope, m: Match): number | null {
 
 /** Recognises written-out attention whose second product is `node`. */
 export function matchAttention(scope: MatchScope, node: Node): Outcome<AttentionMatch> {
-  const pattern = ATTENTION_SPELLINGS.find((p) => p.ops.includes(opName(node))) ?? ATTENTION_SPELLINGS[0]!;
+  const pattern = ATTENTION_SPELLINGS.find((p) => p.ops.includes(opKey(node))) ?? ATTENTION_SPELLINGS[0]!;
   const m = match(scope, node, pattern);
   const output = node.outputs[0];
   if (!m.ok) return m;

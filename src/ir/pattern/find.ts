@@ -1,10 +1,10 @@
 import { isFloat } from "../dtype.ts";
-import type { Node, NodeId, ValueId } from "../graph.ts";
+import { type Node, type NodeId, opKey, type ValueId } from "../graph.ts";
 import { type ActivationMatch, matchActivation, readActivationOperator } from "./activation.ts";
 import { type AttentionMatch, matchAttention } from "./attention.ts";
 import { readAttentionOperator } from "./attention-operator.ts";
 import type { MatchScope } from "./constant.ts";
-import { further, type Mismatch, type Outcome, opName } from "./match.ts";
+import { further, type Mismatch, type Outcome } from "./match.ts";
 import { matchGroupNorm, matchLayerNorm, matchRmsNorm, type NormMatch } from "./norm.ts";
 import { readNormOperator } from "./norm-operator.ts";
 
@@ -131,7 +131,7 @@ function ahead(scope: MatchScope, anchor: Node, roots: readonly string[]): Node[
           seen.add(u);
           const node = scope.graph.node(u);
           next.push(node);
-          if (roots.includes(opName(node))) out.push(node);
+          if (roots.includes(opKey(node))) out.push(node);
         }
       }
     }
@@ -170,7 +170,7 @@ export function findStructures(
   rules: readonly StructureRule[] = STRUCTURE_RULES,
 ): Structures {
   const present = new Set<string>();
-  for (const node of scope.graph.nodes()) present.add(opName(node));
+  for (const node of scope.graph.nodes()) present.add(opKey(node));
   const byRoot = new Map<string, StructureRule[]>();
   for (const rule of rules) {
     if (rule.needs !== undefined && !present.has(rule.needs)) continue;
@@ -189,7 +189,7 @@ export function findStructures(
     else activations.push(m);
   };
   for (const node of scope.graph.nodes()) {
-    const candidates = byRoot.get(opName(node));
+    const candidates = byRoot.get(opKey(node));
     if (candidates === undefined || isInteger(scope, node)) continue;
     for (const rule of candidates) {
       if (rule.name.endsWith("-operator")) {

@@ -24,8 +24,3 @@ export function throughIdentity(scope: MatchScope, value: ValueId): ValueId {
     at = from;
   }
 }
-
-/** Name of an operator as patterns write it. */
-export function opName(node: Node): string {
-  return node.domain === "" ? node.op : `${node.domain}:${node.op}`;
-}

@@ -3,7 +3,7 @@ export type { ActivationMatch } from "./activation.ts";
 export type { AttentionMatch } from "./attention.ts";
 export { constantOf, type MatchScope } from "./constant.ts";
 export { findStructures, type Miss, type Structures } from "./find.ts";
-export { type MadePart, match, matchValue, opName, type PartScope, throughIdentity } from "./match.ts";
+export { type MadePart, match, matchValue, type PartScope, throughIdentity } from "./match.ts";
 export type { NormMatch } from "./norm.ts";
 export {
   any,

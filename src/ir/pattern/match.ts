@@ -1,10 +1,10 @@
-import type { Node, NodeId, ValueId } from "../graph.ts";
+import { type Node, type NodeId, opKey, type ValueId } from "../graph.ts";
 import { opSpec } from "../ops/index.ts";
 import { type ConstRef, constantOf, type MatchScope } from "./constant.ts";
-import { opName, passesThrough, throughIdentity } from "./identity.ts";
+import { passesThrough, throughIdentity } from "./identity.ts";
 import type { NodePattern, Pattern } from "./pattern.ts";
 
-export { opName, throughIdentity };
+export { throughIdentity };
 
 /** A part that was recognised earlier, as later patterns see it: one input, one output. */
 export interface MadePart {
@@ -180,7 +180,7 @@ class Matcher {
             () => `${this.#name(value)} is not computed, expected ${p.ops.join(" or ")}`,
             undefined,
           );
-        if (p.ops.includes(opName(node))) {
+        if (p.ops.includes(opKey(node))) {
           if (node.outputs[p.output ?? 0] !== value)
             return this.#fail(() => `another output of ${node.op} is used`, node);
           return this.node(p, node, null, next);
@@ -199,7 +199,7 @@ class Matcher {
   #chain(p: Extract<Pattern, { is: "chain" }>, value: ValueId, left: number, next: () => boolean): boolean {
     const node = this.#scope.graph.producer(value);
     if (left > 0 && node !== undefined) {
-      const name = opName(node);
+      const name = opKey(node);
       for (const step of p.steps) {
         if (!step.ops.includes(name) || node.outputs[0] !== value) continue;
         if (
@@ -270,7 +270,7 @@ class Matcher {
 
 /** Matches the pattern with `node` as its root. */
 export function match(scope: PartScope, node: Node, pattern: NodePattern): Match | Mismatch {
-  if (!pattern.ops.includes(opName(node)))
+  if (!pattern.ops.includes(opKey(node)))
     return { ok: false, why: `${node.op} found, expected ${pattern.ops.join(" or ")}`, node: node.id };
   const m = new Matcher(scope);
   if (!m.node(pattern, node, null, () => true)) return m.failure(node);

@@ -1,6 +1,6 @@
-import type { Node } from "../graph.ts";
+import { type Node, opKey } from "../graph.ts";
 import { constantOf, floatOr, intOr, type MatchScope } from "./constant.ts";
-import { type Outcome, opName } from "./match.ts";
+import type { Outcome } from "./match.ts";
 import type { NormMatch } from "./norm.ts";
 
 /** How an operator that normalises is read: inputs of scale and bias, and what it is. */
@@ -21,7 +21,7 @@ const OPERATORS: Readonly<
 
 /** Reads a normalisation operator (standard or `com.microsoft`). */
 export function readNormOperator(scope: MatchScope, node: Node): Outcome<NormMatch> {
-  const row = OPERATORS[opName(node)];
+  const row = OPERATORS[opKey(node)];
   const [x, output] = [node.inputs[0], node.outputs[0]];
   if (row === undefined || x === null || x === undefined || output === null || output === undefined)
     return { ok: false, why: `${node.op} is not a normalisation operator`, node: node.id };

@@ -1,6 +1,6 @@
 import { scalarOf } from "../constants.ts";
 import { elementCount } from "../dtype.ts";
-import type { Node, NodeId, ValueId } from "../graph.ts";
+import { type Node, type NodeId, opKey, type ValueId } from "../graph.ts";
 import { isEpsilon, keepsDims, means, notAlong, sameShape, uniformly } from "./checks.ts";
 import { type ConstRef, constantOf, dimsOf, floatOr, type MatchScope, reducedAxes } from "./constant.ts";
 import {
@@ -10,7 +10,6 @@ import {
   type Mismatch,
   match,
   type Outcome,
-  opName,
   throughIdentity,
 } from "./match.ts";
 import {
@@ -133,7 +132,7 @@ function affine(scope: MatchScope, core: ValueId, axes: readonly number[]): Affi
   const step = (name: string): ConstRef | null => {
     const user = soleUser(scope, output);
     const out = user?.outputs[0];
-    if (user === undefined || out === null || out === undefined || opName(user) !== name) return null;
+    if (user === undefined || out === null || out === undefined || opKey(user) !== name) return null;
     const other = user.inputs[user.inputs[0] === output ? 1 : 0];
     const c = constantOf(scope, other);
     const rank = shape?.length ?? Math.max(...axes.map((a) => a + 1), c?.dims.length ?? 0);
@@ -172,7 +171,7 @@ function firstOf(
 ): { name: string; m: Match } | Mismatch {
   let last: Mismatch | null = null;
   for (const { name, pattern } of table) {
-    if (!pattern.ops.includes(opName(node))) continue;
+    if (!pattern.ops.includes(opKey(node))) continue;
     const m = match(scope, node, pattern);
     if (m.ok) return { name, m };
     last = further(last, m);

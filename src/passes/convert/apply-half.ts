@@ -6,6 +6,7 @@ import {
   intAttr,
   type Node,
   type NodeId,
+  opKey,
   type ValueId,
 } from "../../ir/graph.ts";
 import type { InferredShapes } from "../../ir/infer.ts";
@@ -89,7 +90,7 @@ export function applyHalf(
       continue;
     }
     nodes++;
-    const keep = rules.keepF32Inputs.find((r) => r.op === keyOf(node))?.inputs ?? [];
+    const keep = rules.keepF32Inputs.find((r) => r.op === opKey(node))?.inputs ?? [];
     const inputs = node.inputs.map((i, at) => {
       if (i === null || !flow.isFloat(i)) return i;
       return keep.includes(at) ? wideForm(i) : halfForm(i);
@@ -123,10 +124,8 @@ export function applyHalf(
   return { nodes, casts, weights: constants.size };
 }
 
-const keyOf = (n: Node): string => (n.domain === "" ? n.op : `${n.domain}:${n.op}`);
-
 function keepsInput(n: Node, id: ValueId, rules: HalfRules): boolean {
-  const keep = rules.keepF32Inputs.find((r) => r.op === keyOf(n))?.inputs ?? [];
+  const keep = rules.keepF32Inputs.find((r) => r.op === opKey(n))?.inputs ?? [];
   return keep.some((at) => n.inputs[at] === id);
 }
 

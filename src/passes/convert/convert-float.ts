@@ -174,9 +174,9 @@ async function preciseFor(
   ctx: PassContext,
 ): Promise<ReadonlySet<string>> {
   const none: ReadonlySet<string> = new Set();
-  if (floor === null || computedIn(to, ctx.target, options.use) === null) return none;
-  if (ctx.halfUnsafe !== undefined && !options.force) return none;
-  if (computedIn(to, ctx.target, options.use) !== "f16") {
+  const type = computedIn(to, ctx.target, options.use);
+  if (floor === null || type === null || (ctx.halfUnsafe !== undefined && !options.force)) return none;
+  if (type !== "f16") {
     const why = "there is no arithmetic in bfloat16 here to measure";
     ctx.decide({ node: "", kind: "skipped", rule: "fidelity-floor", why });
     return none;

@@ -1,6 +1,6 @@
 import { numbersOf } from "../../ir/constants.ts";
 import type { Graph, Node, NodeId, ValueId } from "../../ir/graph.ts";
-import { subgraphs } from "../../ir/graph.ts";
+import { opKey, subgraphs } from "../../ir/graph.ts";
 import { hasTrait, opSpec } from "../../ir/ops/index.ts";
 import type { HalfRules } from "../../targets/target.ts";
 import type { RangeStatistics } from "../pass.ts";
@@ -142,12 +142,9 @@ export interface IslandRules {
   readonly precise: ReadonlySet<string>;
 }
 
-/** An operator by name, with its domain where that is not the standard one. */
-export const operatorKey = (n: Node): string => (n.domain === "" ? n.op : `${n.domain}:${n.op}`);
-
 /** Whether a pattern names a node or its operator, `domain:op` outside of the standard domain. */
 export function isNamed(pattern: RegExp | null, node: Node): boolean {
-  return pattern !== null && (pattern.test(node.name) || pattern.test(operatorKey(node)));
+  return pattern !== null && (pattern.test(node.name) || pattern.test(opKey(node)));
 }
 
 /** Nodes that have to stay in fp32, each with its first reason. */
@@ -160,7 +157,7 @@ export function forcedIslands(
   const stats = statistics(flow);
   const angles = ancestors(
     flow,
-    [...graph.nodes()].filter((n) => rules.f32Ancestors.includes(operatorKey(n)) && flow.matters(n)),
+    [...graph.nodes()].filter((n) => rules.f32Ancestors.includes(opKey(n)) && flow.matters(n)),
   );
   const wild = (id: ValueId | null): boolean =>
     id !== null && flow.isFloat(id) && outOfRange(ranges?.get(graph.value(id).name), type, rules.margin);
@@ -173,18 +170,18 @@ export function forcedIslands(
       if (opSpec(node.domain, node.op) === undefined || subgraphs(node).length > 0 || untyped || typed)
         return "unknown";
       if (isNamed(exclude, node)) return "asked";
-      if (rules.f32Ops.includes(operatorKey(node))) return "operator";
+      if (rules.f32Ops.includes(opKey(node))) return "operator";
       if (isQuantized(flow, node)) return "quantized";
       if (angles.has(node.id)) return "angle";
       if (stats.has(node.id)) return "statistics";
       if (ids.some((i) => flow.captured.has(i) && node.outputs.includes(i))) return "captured";
       if (ids.some(wild)) return "range";
-      const keep = rules.keepF32Inputs.find((r) => r.op === operatorKey(node))?.inputs ?? [];
+      const keep = rules.keepF32Inputs.find((r) => r.op === opKey(node))?.inputs ?? [];
       const misfit = node.inputs.some(
         (i, at) => i !== null && flow.isFloat(i) && !keep.includes(at) && constantMisfit(graph, i, type),
       );
       if (misfit) return "constant";
-      if (precise.has(operatorKey(node))) return "precision";
+      if (precise.has(opKey(node))) return "precision";
       const fromFloats = node.inputs.some((i) => i !== null && flow.isFloat(i));
       return fromFloats ? null : "source";
     };

@@ -1,23 +1,20 @@
 import type { CallErrors } from "../../calibrate/statistics/types.ts";
 import { cloneModel } from "../../ir/clone.ts";
-import type { Model } from "../../ir/graph.ts";
+import { type Model, opKey } from "../../ir/graph.ts";
 import { inferShapes } from "../../ir/infer.ts";
 import { hasTrait } from "../../ir/ops/index.ts";
 import { modelBytes } from "../../ir/weights.ts";
 import { ratioDb } from "../../numeric/energy.ts";
 import { basisOf } from "../../targets/cost/basis.ts";
 import { rooflineCost } from "../../targets/cost/roofline.ts";
-import { type FidelityFloor, floorText, shortfall, spreadCalls } from "../fidelity-floor.ts";
+import { type FidelityFloor, floorText, shortfall, spreadCalls, TRIAL_BYTES } from "../fidelity-floor.ts";
 import type { PassContext } from "../pass.ts";
 import { recordedLengths } from "../recorded-lengths.ts";
 import { FloatFlow } from "./flow.ts";
-import { operatorKey } from "./islands.ts";
 
 /** Converts a model in place, with some operators kept in fp32. */
 export type Convert = (model: Model, ctx: PassContext, precise: ReadonlySet<string>) => void;
 
-/** Models above this are not converted again and again. */
-const TRIAL_BYTES = 256 << 20;
 /** Calls that fidelity is measured on. */
 const MEASURED_CALLS = 12;
 /** A gain of fewer dB is noise. */
@@ -46,8 +43,7 @@ function operators(model: Model, ctx: PassContext): string[] {
   const flow = new FloatFlow(model.graph, ctx.shapes());
   const found = new Set<string>();
   for (const node of model.graph.nodes())
-    if (flow.matters(node) && !hasTrait(node, "moves-data") && node.op !== "Cast")
-      found.add(operatorKey(node));
+    if (flow.matters(node) && !hasTrait(node, "moves-data") && node.op !== "Cast") found.add(opKey(node));
   return [...found];
 }
 
@@ -88,8 +84,8 @@ function mostWorth(left: readonly Operator[], errors: CallErrors, floor: Fidelit
 /**
  * Operators to keep in fp32 so that a half-precision build keeps a floor on the calibration trajectory, every value
  * rounded as a device would. Each operator is tried alone; that which should repair most for the time it adds comes first,
- * then what is left is looked at again, and what turns out not to be needed goes. Records what was measured and what it cost. Empty where the floor holds
- * anyway, and where nothing can be measured, with the reason.
+ * then what is left is looked at again, and what turns out not to be needed goes. Records what was measured and what it
+ * cost. Empty where the floor holds anyway, and where nothing can be measured, with the reason.
  */
 export async function preciseOperators(
   floor: FidelityFloor,

@@ -1,4 +1,4 @@
-import type { Node } from "../../ir/graph.ts";
+import { type Node, opKey } from "../../ir/graph.ts";
 import { PatchBuilder } from "../../ir/patch.ts";
 import { type Capability, Emit, LOWERINGS, type LoweringRow } from "../../targets/lower/index.ts";
 import { definePass } from "../pass.ts";
@@ -6,8 +6,7 @@ import { definePass } from "../pass.ts";
 /** Rows by operator key, so that a graph walk costs a look-up per node. */
 const ROWS: ReadonlyMap<string, LoweringRow> = new Map(LOWERINGS.map((row) => [row.op, row]));
 
-const rowOf = (node: Node): LoweringRow | undefined =>
-  ROWS.get(node.domain === "" ? node.op : `${node.domain}:${node.op}`);
+const rowOf = (node: Node): LoweringRow | undefined => ROWS.get(opKey(node));
 
 const CAPABILITIES = [...new Set(LOWERINGS.map((row) => row.capability))];
 

@@ -1,5 +1,5 @@
 import { graphCost } from "../../ir/cost.ts";
-import type { Model, Node } from "../../ir/graph.ts";
+import { type Model, type Node, opKey } from "../../ir/graph.ts";
 import type { TensorReader } from "../../ir/tensor.ts";
 import type { Target } from "../target.ts";
 import { loadConstants } from "./constants.ts";
@@ -7,7 +7,7 @@ import { isDequantize, isIntegerOperator, isQuantize, whyFloat } from "./pairs.t
 import { countPartitions } from "./partition.ts";
 import { RULES } from "./rules/index.ts";
 import type { CheckFinding, Finding, NodeVerdict, Rule, Severity, TargetCheck, Verdict } from "./types.ts";
-import { type CheckView, makeView, opKey, type ViewOptions } from "./view.ts";
+import { type CheckView, makeView, type ViewOptions } from "./view.ts";
 
 /** Rules a target is checked with, in the order of the table. */
 function rulesFor(target: Target): readonly Rule[] {

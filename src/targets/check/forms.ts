@@ -1,8 +1,8 @@
-import type { Node } from "../../ir/graph.ts";
+import { type Node, opKey } from "../../ir/graph.ts";
 import type { AttentionLimits, OperatorSet, PackedProductLimits, ResizeLimits } from "../limits.ts";
 import { isPackedAttention } from "../lower/attention.ts";
 import type { Finding } from "./types.ts";
-import { type CheckView, opKey } from "./view.ts";
+import type { CheckView } from "./view.ts";
 
 /** Attribute as a whole number; `fallback` where it is absent. */
 const flag = (view: CheckView, node: Node, name: string): boolean => view.int(node, name, 0) !== 0;

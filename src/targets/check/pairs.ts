@@ -1,8 +1,8 @@
 import type { DType } from "../../ir/dtype.ts";
-import type { Node, ValueId } from "../../ir/graph.ts";
+import { type Node, opKey, type ValueId } from "../../ir/graph.ts";
 import { opSpec } from "../../ir/ops/index.ts";
 import type { Limits } from "../limits.ts";
-import { type CheckView, opKey } from "./view.ts";
+import type { CheckView } from "./view.ts";
 
 /** Whether a node converts to integers, in either domain. */
 export const isQuantize = (node: Node | undefined): boolean => node?.op === "QuantizeLinear";

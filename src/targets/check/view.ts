@@ -17,11 +17,6 @@ import type { Tensor } from "../../ir/tensor.ts";
 import type { Shape } from "../../ir/types.ts";
 import type { Constants } from "./constants.ts";
 
-/** `Op`, or `domain:Op` outside of the standard domain. */
-export function opKey(node: Node): string {
-  return node.domain === "" ? node.op : `${node.domain}:${node.op}`;
-}
-
 /** What rules may look at: one graph with facts, and short ways to ask. */
 export interface CheckView {
   readonly model: Model;

@@ -1,6 +1,6 @@
 import { equalDim } from "../../dim.ts";
 import { isFloat } from "../../dtype.ts";
-import { type Graph, type Node, type NodeId, nodeReads, type ValueId } from "../../graph.ts";
+import { type Graph, type Node, type NodeId, nodeReads, opKey, type ValueId } from "../../graph.ts";
 import type { InferredShapes } from "../../infer.ts";
 import { hasTrait } from "../../ops/index.ts";
 import type { Dim } from "../../types.ts";
@@ -26,7 +26,7 @@ const elementwise: Rule = (s) => {
 };
 
 function ruleOf(node: Node): Rule | null {
-  const name = node.domain === "" ? node.op : `${node.domain}:${node.op}`;
+  const name = opKey(node);
   const own = LAYOUT[name] ?? COMPUTE[name];
   if (own !== undefined) return own;
   return hasTrait(node, "elementwise") || node.op === "Identity" || node.op === "Dropout"

@@ -2,7 +2,7 @@ import { cloneModel } from "../../../ir/clone.ts";
 import type { Model } from "../../../ir/graph.ts";
 import { modelBytes } from "../../../ir/weights.ts";
 import { basisOf } from "../../../targets/cost/basis.ts";
-import { floorText, spreadCalls } from "../../fidelity-floor.ts";
+import { floorText, spreadCalls, TRIAL_BYTES } from "../../fidelity-floor.ts";
 import type { PassContext } from "../../pass.ts";
 import { recordedLengths } from "../../recorded-lengths.ts";
 import { apply, type Setup } from "./apply.ts";
@@ -10,9 +10,6 @@ import { type Candidate, type Choice, chooseSites, MEASURED_CALLS } from "./dama
 import { siteGain } from "./gain.ts";
 import type { QuantizeStaticOptions } from "./options.ts";
 import type { SitePlan } from "./plan.ts";
-
-/** Models above this are not measured layer by layer: every trial loads a session. */
-const TRIAL_BYTES = 256 << 20;
 
 function db(v: number): number {
   return Math.round(v * 100) / 100;

@@ -1,3 +1,4 @@
+import { opKey } from "../../../ir/graph.ts";
 import { tensorBytes } from "../../../ir/tensor.ts";
 import { modelBytes } from "../../../ir/weights.ts";
 import {
@@ -11,7 +12,6 @@ import {
 } from "../forms.ts";
 import { gridOf, isDequantize, isQuantize } from "../pairs.ts";
 import { defineRule, type Rule } from "../types.ts";
-import { opKey } from "../view.ts";
 
 const LAVAPIPE = "probed earlier with onnxruntime-node 1.30.0 and its WebGPU provider on software Vulkan";
 const SOURCE = "onnxruntime source of 2026-03";

@@ -1,9 +1,9 @@
-import type { Node, ValueId } from "../../../ir/graph.ts";
+import { type Node, opKey, type ValueId } from "../../../ir/graph.ts";
 import { LARGEST_PAIR } from "../../../numeric/quantize/saturation.ts";
 import { packedAttention, placed } from "../forms.ts";
 import { dequantized, gridType, isClosed, isDequantize, isQuantize, quantizers } from "../pairs.ts";
 import { defineRule, type Finding, type Rule } from "../types.ts";
-import { type CheckView, opKey } from "../view.ts";
+import type { CheckView } from "../view.ts";
 
 const ORT = "onnxruntime-node 1.30.0, CPU provider";
 const PROBED = "probed on the CPU provider";

@@ -1,4 +1,4 @@
-import type { Node } from "../../../ir/graph.ts";
+import { type Node, opKey } from "../../../ir/graph.ts";
 import { movedInputs } from "../../moves.ts";
 import { takes } from "../forms.ts";
 import {
@@ -12,7 +12,6 @@ import {
   sameGrid,
 } from "../pairs.ts";
 import { defineRule, type Rule } from "../types.ts";
-import { opKey } from "../view.ts";
 
 const ORT = "onnxruntime-node 1.30.0";
 const PROBED = "probed on the CPU provider";

@@ -1,9 +1,9 @@
+import { opKey } from "../../../ir/graph.ts";
 import { opSpec } from "../../../ir/ops/index.ts";
 import { groupProblem, splitGeluProblem } from "../../fused-shapes.ts";
 import { attentionProblems, packedForms, packedProblems, placed, resizeProblems } from "../forms.ts";
 import { dequantized, isDequantize, isQuantize } from "../pairs.ts";
 import { defineRule, type Finding, type Rule } from "../types.ts";
-import { opKey } from "../view.ts";
 
 const SOURCE = "onnxruntime source of 2026-03";
 const CUDA = "onnxruntime CUDA provider";

@@ -1,8 +1,9 @@
+import { opKey } from "../../../ir/graph.ts";
 import { opSpec } from "../../../ir/ops/index.ts";
 import { placed, resizeProblems } from "../forms.ts";
 import { dequantized, gridOf, gridType, isDequantize, isQuantize, quantizers, whyFloat } from "../pairs.ts";
 import { defineRule, type Finding, type Rule } from "../types.ts";
-import { type CheckView, opKey } from "../view.ts";
+import type { CheckView } from "../view.ts";
 
 const EP = "onnxruntime QNN provider 2.x source";
 const DOCS = "Qualcomm AI Engine Direct documentation";

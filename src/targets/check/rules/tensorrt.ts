@@ -1,10 +1,10 @@
 import type { DType } from "../../../ir/dtype.ts";
-import type { Node } from "../../../ir/graph.ts";
+import { type Node, opKey } from "../../../ir/graph.ts";
 import { weightRole } from "../../../ir/ops/index.ts";
 import { computedArguments, placed, resizeProblems } from "../forms.ts";
 import { dequantized, gridOf, gridType, isDequantize, isQuantize, quantizers } from "../pairs.ts";
 import { defineRule, type Finding, type Rule } from "../types.ts";
-import { type CheckView, opKey } from "../view.ts";
+import type { CheckView } from "../view.ts";
 
 const IMPORTER = "onnx-tensorrt importer 10.1 and operator table 10.15";
 const DOCS = "NVIDIA TensorRT documentation";
